@@ -1,0 +1,1 @@
+"""Comparisons over grids of configurations, seeds and label draws."""

@@ -1,0 +1,213 @@
+"""One training run, described completely: the dotted paths here are the vocabulary of the whole platform.
+
+Study files, grid files, the command line, MLflow parameters and checkpoints all speak in these paths
+(``optim.lr``, ``method.lr_mult``, ``data.observation.rate``).
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from plml.errors import ConfigError, nearest
+from plml.methods import METHODS, Compat
+from plml.observation import OBSERVATIONS
+from plml.schema import Strict, assign, flatten, options_model, parse_assignment, read_yaml, validate
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+def _chosen(value: Any, path: str, registry: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
+    """Check ``{name, **options}`` (or a bare name) against the signature registered under that name."""
+    chosen = {"name": value} if isinstance(value, str) else value
+    if not isinstance(chosen, Mapping) or not isinstance(chosen.get("name"), str):
+        raise ConfigError(f"{path} must be a name or a mapping with a name, got {value!r}")
+    name = chosen["name"]
+    if name not in registry:
+        raise ConfigError(f"{path}.name must be a known name, got '{name}'{nearest(name, registry)}")
+    options = {key: option for key, option in chosen.items() if key != "name"}
+    model = validate(options_model(registry[name], f"{name}_options"), options, path)
+    return {"name": name, **model.model_dump()}
+
+
+class DataConfig(Strict):
+    """Which examples, which labels of them are seen, and how the training part is split."""
+
+    name: str = "digits"
+    root: str | None = Field(None, description="folder of the data set")
+    options: dict[str, Any] = Field(default_factory=dict, description="the data set's own options")
+    image_size: Count | None = Field(None, description="side in pixels; default: the data set's own")
+    flip: bool | None = Field(None, description="random horizontal flip in training; default: the data set's own")
+    observation: dict[str, Any] = Field(default_factory=lambda: {"name": "fully_observed"})
+    observation_seed: Annotated[int, Field(ge=0)] = 1200
+    split_seed: Annotated[int, Field(ge=0)] = 1200
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    subsample_train: Fraction = 1.0
+    subsample_val: Fraction = 1.0
+    subsample_seed: Annotated[int, Field(ge=0)] = 999
+    expected_positives: Positive | None = Field(None, description="k; default: what the data set declares")
+
+    @field_validator("observation", mode="before")
+    @classmethod
+    def _observation(cls, value: Any) -> dict[str, Any]:
+        return _chosen(value, "data.observation", OBSERVATIONS)
+
+    @model_validator(mode="after")
+    def _options(self) -> "DataConfig":
+        from plml.data.source import DATASETS  # here, because data sets read configurations
+
+        chosen = _chosen({"name": self.name, **self.options}, "data", DATASETS)
+        chosen.pop("name")
+        object.__setattr__(self, "options", chosen)
+        return self
+
+
+class ModelConfig(Strict):
+    """The network: a backbone, where its weights come from, and the head."""
+
+    backbone: str = "small_cnn"
+    weights: str | None = Field(None, description="a .safetensors/.pth file, or a torchvision name such as IMAGENET1K_V1")
+    head: Literal["linear"] = "linear"
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone(cls, value: str) -> str:
+        from plml.models.backbones import BACKBONES
+
+        if value not in BACKBONES:
+            raise ConfigError(f"model.backbone must be a known backbone, got '{value}'{nearest(value, BACKBONES)}")
+        return value
+
+
+class OptimConfig(Strict):
+    """Optimiser, schedule and batch."""
+
+    name: Literal["adam", "sgd"] = "adam"
+    lr: Positive = 1e-3
+    batch_size: Count = 16
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="SGD only")
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    head_lr_mult: Positive = Field(1.0, description="learning rate of the head over that of the backbone")
+    schedule: Literal["constant", "cosine", "step", "onecycle"] = "constant"
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    step_epochs: Count = Field(10, description="schedule: step multiplies the rate by step_gamma every so many epochs")
+    step_gamma: Positive = 0.1
+    grad_clip: Positive | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="averaged weights are evaluated")
+
+
+class SelectionConfig(Strict):
+    """Which validation labels and which figure choose the epoch (and, in a study, the configuration)."""
+
+    labels: Literal["observed", "clean"] = "observed"
+    criterion: Literal["map", "known_map"] = "map"
+
+
+class StoppingConfig(Strict):
+    """When training ends before its last epoch; ``cole, ack, llm, boostlu`` are the published rules."""
+
+    rule: Literal["cole", "ack", "llm", "boostlu", "patience"] = "cole"
+    patience: Count = Field(5, description="epochs without improvement; rule: patience")
+
+
+class LinearInitConfig(Strict):
+    """First stage of ``mode: linear_init``: the head alone, on the frozen backbone's features."""
+
+    epochs: Count = 25
+    lr: Positive = 1e-4
+    batch_size: Count = 8
+
+
+class TrainConfig(Strict):
+    """One run. The same configuration, run again on the same machine, gives the same numbers."""
+
+    mode: Literal["linear", "end_to_end", "linear_init"] = "end_to_end"
+    epochs: Count = 10
+    seed: Annotated[int, Field(ge=0)] = 0
+    compat: Compat = "fixed"
+    precision: Literal["paper", "fast"] = Field("paper", description="fast: bfloat16 autocast")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N, mps")
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    method: dict[str, Any] = Field(default_factory=lambda: _chosen("bce", "method", METHODS))
+    optim: OptimConfig = Field(default_factory=OptimConfig)
+    linear_init: LinearInitConfig | None = None
+    selection: SelectionConfig = Field(default_factory=SelectionConfig)
+    stopping: StoppingConfig = Field(default_factory=StoppingConfig)
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _method(cls, value: Any) -> dict[str, Any]:
+        return _chosen(value, "method", METHODS)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        if (self.mode == "linear_init") != (self.linear_init is not None):
+            if self.mode == "linear_init":
+                object.__setattr__(self, "linear_init", LinearInitConfig())
+            else:
+                raise ConfigError(f"linear_init is the first stage of mode: linear_init, but mode is '{self.mode}'")
+        reveals = OBSERVATIONS[self.data.observation["name"]].reveals
+        setting = self.data.observation["name"]
+        method = METHODS[self.method["name"]]
+        if method.needs_positives and 1 not in reveals:
+            raise ConfigError(
+                f"method.name: '{method.name}' needs observed positives, and data.observation '{setting}' reveals none"
+            )
+        if self.selection.labels == "observed" and 1 not in reveals:
+            raise ConfigError(
+                f"selection.labels: 'observed' cannot rank anything, because data.observation '{setting}' reveals "
+                "no positive label; set selection.labels to clean"
+            )
+        return self
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of all stages; a report's epoch runs from 0 to this less one."""
+        return self.epochs + (self.linear_init.epochs if self.linear_init else 0)
+
+    def tree(self) -> dict[str, Any]:
+        """Return the resolved configuration as plain nested data."""
+        return self.model_dump(mode="json")
+
+    def flat(self) -> dict[str, Any]:
+        """Return ``{dotted path: value}`` of the resolved configuration."""
+        return flatten(self.tree())
+
+    @property
+    def fingerprint(self) -> str:
+        """Return 16 hexadecimal digits that name what is computed: neither the device nor where files lie."""
+        tree = self.tree()
+        del tree["device"], tree["data"]["root"]
+        if tree["model"]["weights"]:
+            tree["model"]["weights"] = Path(tree["model"]["weights"]).name
+        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def make_config(tree: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, source: str = "") -> TrainConfig:
+    """Build a configuration from nested data and ``{dotted path: value}`` overrides; raise ConfigError."""
+    values = dict(tree)
+    # Names first: choosing another method drops the options of the one before it.
+    for path, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith(".name")):
+        if path in ("method", "method.name", "data.observation", "data.observation.name") and isinstance(value, str):
+            values = assign(values, path.removesuffix(".name"), {"name": value})
+        else:
+            values = assign(values, path, value)
+    return validate(TrainConfig, values, source=source)
+
+
+def load_config(path: str | Path, assignments: list[str] | None = None) -> TrainConfig:
+    """Read a YAML file and apply ``path=value`` assignments; raise ConfigError or FileNotFoundError's message."""
+    file = Path(path)
+    if not file.is_file():
+        siblings = [str(p) for p in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
+        raise ConfigError(f"{file} is not a file{nearest(str(file), siblings) if siblings else ''}")
+    tree = read_yaml(file.read_text(encoding="utf-8"), str(file))
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{file}: must be a mapping of configuration keys, got {tree!r}")
+    return make_config(tree, dict(map(parse_assignment, assignments or [])), source=str(file))

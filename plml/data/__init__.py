@@ -1,0 +1,1 @@
+"""Data sets, label settings applied to them, decoded images and stored features."""
