@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import Field, field_validator, model_validator
 
 from plml.errors import ConfigError, nearest
@@ -90,6 +91,7 @@ class OptimConfig(Strict):
     name: Literal["adam", "sgd"] = "adam"
     lr: Positive = 1e-3
     batch_size: Count = 16
+    drop_last: bool = Field(False, description="leave out the last incomplete training batch")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="SGD only")
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     head_lr_mult: Positive = Field(1.0, description="learning rate of the head over that of the backbone")
@@ -132,6 +134,7 @@ class TrainConfig(Strict):
     compat: Compat = "fixed"
     precision: Literal["paper", "fast"] = Field("paper", description="fast: bfloat16 autocast")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N, mps")
+    threads: Count = Field(1, description="CPU threads of the run; on CPU the rounding of sums depends on it")
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     method: dict[str, Any] = Field(default_factory=lambda: _chosen("bce", "method", METHODS))
@@ -199,6 +202,11 @@ def make_config(tree: Mapping[str, Any], overrides: Mapping[str, Any] | None = N
         else:
             values = assign(values, path, value)
     return validate(TrainConfig, values, source=source)
+
+
+def dump_config(config: TrainConfig) -> str:
+    """Return the resolved configuration as YAML; :func:`load_config` reads it back to an equal one."""
+    return yaml.safe_dump(config.tree(), sort_keys=False, allow_unicode=True)
 
 
 def load_config(path: str | Path, assignments: list[str] | None = None) -> TrainConfig:

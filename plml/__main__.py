@@ -1,0 +1,7 @@
+"""``python -m plml``."""
+
+import sys
+
+from plml.cli import main
+
+sys.exit(main())

@@ -1,0 +1,77 @@
+"""Files that survive a crash: written whole beside their place, synced, then renamed onto it."""
+
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from plml.errors import CheckpointError
+
+FORMAT = 1
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Call ``write`` on a temporary file beside ``path``, then rename it; a reader sees old or new, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, whole."""
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write one JSON object a line, whole."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a ``.npy`` file, whole."""
+    write_whole(path, lambda file: np.save(file, array, allow_pickle=False))
+
+
+def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write a ``.npz`` file, whole."""
+    # numpy's stub takes the keyword arrays for its own `allow_pickle` flag.
+    write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain values; they load again with ``weights_only=True``."""
+    write_whole(path, lambda file: torch.save({"format": FORMAT, **content}, file))
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without executing anything in it.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another format, or holds anything but tensors and
+            plain values.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file; a run folder holds last.pt and best.pt")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+    except (pickle.UnpicklingError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} holds more than tensors and plain values, so it is not loaded") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a plml checkpoint of format {FORMAT}")
+    return content

@@ -1,0 +1,103 @@
+"""The ``plml`` command: arguments and dispatch. Nothing heavy is imported before a command is known."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from plml import __version__
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 4
+
+_EXAMPLES = """\
+examples:
+  plml train config.yaml optim.lr=1e-4 method=role      train, or go on with, one configuration
+  plml evaluate runs/role-1a2b3c4d/best.pt              score the test split of a checkpoint
+  plml predict runs/role-1a2b3c4d/best.pt photo.jpg     class names and probabilities of images
+  plml doctor --data voc2007 --root VOCdevkit           is everything here, and is it what it should be?
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command; a command's module is named by its ``command`` default."""
+    parser = argparse.ArgumentParser(
+        prog="plml",
+        description="Train and apply methods for partial-label multi-label image classification.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"plml {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    train = commands.add_parser("train", help="train one configuration, or go on with it")
+    train.add_argument("config", help="YAML file of a configuration")
+    train.add_argument("assignments", nargs="*", metavar="path=value", help="override, for example optim.lr=1e-4")
+    train.add_argument("--output-dir", "-o", help="folder of the run (default: runs/METHOD-FINGERPRINT)")
+    train.add_argument("--tracking-uri", help="MLflow store: http(s)://..., sqlite:////absolute/path.db")
+    train.add_argument("--fresh", action="store_true", help="begin again even if the folder holds this run")
+    train.set_defaults(command="train")
+
+    evaluate = commands.add_parser("evaluate", help="score a split with a checkpoint")
+    evaluate.add_argument("checkpoint", help="best.pt or last.pt of a run")
+    evaluate.add_argument("assignments", nargs="*", metavar="path=value", help="override, for example data.root=DIR")
+    evaluate.add_argument("--split", choices=("test", "val", "train"), default="test")
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    evaluate.set_defaults(command="evaluate")
+
+    predict = commands.add_parser("predict", help="class names and probabilities of images")
+    predict.add_argument("checkpoint", help="best.pt of a run on images")
+    predict.add_argument("images", nargs="+", help="image files or folders of them")
+    predict.add_argument("--top", type=int, default=5, help="classes shown for each image (default: 5)")
+    predict.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    predict.add_argument("--weights", help="backbone weights, if they lie elsewhere than in training (linear mode)")
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="every class, as one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="every class, as a table with one row an image")
+    predict.set_defaults(command="predict")
+
+    features = commands.add_parser("features", help="extract and store the backbone's features of a data set")
+    features.add_argument("config", help="YAML file of a configuration")
+    features.add_argument("assignments", nargs="*", metavar="path=value")
+    features.set_defaults(command="features")
+
+    doctor = commands.add_parser("doctor", help="check the installation, the devices and a data set")
+    doctor.add_argument("--data", help="name of a data set (see plml datasets)")
+    doctor.add_argument("--root", help="its folder")
+    doctor.add_argument("--deep", action="store_true", help="open and decode every image")
+    doctor.set_defaults(command="doctor")
+
+    for name, what in (
+        ("methods", "list the methods and their hyperparameters"),
+        ("datasets", "list the data sets"),
+        ("settings", "list the label settings"),
+    ):
+        listing = commands.add_parser(name, help=what)
+        listing.add_argument("--json", action="store_true", help="print a list of JSON objects")
+        listing.set_defaults(command="listing", listing=name)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return 0 done, 1 failed, 2 wrong input, 4 interrupted and resumable."""
+    options = build_parser().parse_args(arguments)
+    from plml.errors import DivergenceError, PlmlError
+
+    module = importlib.import_module(f"plml.commands.{options.command}")
+    try:
+        return int(module.run(options))
+    except DivergenceError as error:
+        sys.stderr.write(f"training diverged: {error}\n")
+        return FAILED
+    except PlmlError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output, `head` for one, went away
+        return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

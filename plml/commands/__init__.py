@@ -1,0 +1,1 @@
+"""What each ``plml`` command does; one command a file, imported when it is called."""

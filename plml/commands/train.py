@@ -1,0 +1,134 @@
+"""``plml train``: one run in the terminal, resumable, with a progress bar and a closing summary."""
+
+import argparse
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from plml.cli import DONE, INTERRUPTED
+from plml.config import TrainConfig, load_config
+from plml.data.load import load_bundle
+from plml.interrupt import stop_request
+from plml.report import EpochReport
+from plml.trainer import Trainer
+
+console = Console(highlight=False)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train ``options.config`` with its assignments applied; return an exit code."""
+    config = load_config(options.config, options.assignments)
+    folder = Path(options.output_dir or Path("runs") / f"{config.method['name']}-{config.fingerprint[:8]}")
+    if options.fresh and (folder / "config.yaml").is_file():
+        shutil.rmtree(folder)
+    trainer = open_trainer(config, folder, progress=console.is_terminal)
+    console.print(f"{config.method['name']} on {config.data.name} ({config.data.observation['name']}), {config.mode}")
+    console.print(f"run folder: {folder}")
+    if trainer.history and not trainer.finished:
+        console.print(f"going on after epoch {trainer.history[-1].epoch}")
+    tracking = _track(options.tracking_uri, config, trainer) if options.tracking_uri else nullcontext(None)
+    with tracking as logger, stop_request() as stop, _bar(config, trainer) as show:
+        for report in trainer.epochs():
+            show(report)
+            if logger is not None:
+                logger.log(report)
+            if stop and not report.final:
+                break
+    if not trainer.finished:
+        console.print(f"stopped after epoch {trainer.history[-1].epoch}; the same command goes on from there")
+        return INTERRUPTED
+    _summarise(config, trainer, folder)
+    return DONE
+
+
+def open_trainer(config: TrainConfig, folder: Path, *, progress: bool = False) -> Trainer:
+    """Load the data that ``config.mode`` needs and open (or continue) the run in ``folder``."""
+    bundle = load_bundle(config, progress=progress)
+    if config.mode != "linear_init":
+        return Trainer(config, bundle, folder)
+    features = load_bundle(config.model_copy(update={"mode": "linear", "linear_init": None}), progress=progress)
+    return Trainer(config, bundle, folder, stage_bundle=features)
+
+
+@contextmanager
+def _bar(config: TrainConfig, trainer: Trainer) -> Iterator["EpochPrinter"]:
+    """A bar that moves within epochs on a terminal; plain lines elsewhere."""
+    if not console.is_terminal:
+        yield EpochPrinter(config)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("epoch {task.fields[epoch]}/{task.total:.0f}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("training", total=config.total_epochs, epoch=trainer.epoch)
+        done = threading.Event()
+
+        def follow() -> None:
+            while not done.wait(0.25):
+                progress.update(task, completed=trainer.epoch + trainer.progress, epoch=trainer.epoch)
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield EpochPrinter(config, progress, task)
+        finally:
+            done.set()
+            follower.join()
+
+
+class EpochPrinter:
+    """Prints one line an epoch, and the best so far beside the bar."""
+
+    def __init__(self, config: TrainConfig, progress: Progress | None = None, task: TaskID | None = None) -> None:
+        self.selected_by = f"{config.selection.criterion} on {config.selection.labels} labels"
+        self.progress, self.task = progress, task
+
+    def __call__(self, report: EpochReport) -> None:
+        m = report.metrics
+        console.print(
+            f"epoch {report.epoch:3d}  loss {m['train/loss']:.4f}  val mAP {m['val/mAP']:6.2f}  "
+            f"selection {m['selection/value']:6.2f}  best {m['selection/best']:6.2f} "
+            f"(epoch {m['selection/best_epoch']:.0f})  {m['time/epoch_s']:.1f} s"
+        )
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, description=f"best {m['selection/best']:.2f}")
+
+
+def _summarise(config: TrainConfig, trainer: Trainer, folder: Path) -> None:
+    metrics = trainer.history[-1].metrics
+    console.print(
+        f"test mAP {metrics['test/mAP']:.4f} at epoch {metrics['selection/best_epoch']:.0f}, chosen by "
+        f"{config.selection.criterion} on {config.selection.labels} validation labels "
+        f"({metrics['selection/best']:.4f})"
+    )
+    console.print(f"to score it again: plml evaluate {folder / 'best.pt'}")
+
+
+@contextmanager
+def _track(uri: str, config: TrainConfig, trainer: Trainer) -> Iterator[object]:
+    """Open an MLflow run for this training and close it with the state that training ended in."""
+    from plml.tracking import RunLogger, Tracker
+
+    tracker = Tracker(uri)
+    experiment = tracker.open_experiment(f"plml/{config.data.name}")
+    tags = {"plml.kind": "train", "plml.fingerprint": config.fingerprint, "plml.state": "RUNNING"}
+    name = f"{config.method['name']}-{config.fingerprint[:8]}"
+    run_id = tracker.create_run(experiment, name, params=config.flat(), tags=tags)
+    logger = RunLogger(uri, run_id)
+    try:
+        yield logger
+    finally:
+        tracker.log_reports(run_id, trainer.history)
+        state = "COMPLETE" if trainer.finished else "INTERRUPTED"
+        status = "FINISHED" if trainer.finished else "KILLED"
+        tracker.end_run(run_id, status, {"plml.state": state})  # type: ignore[arg-type]

@@ -1,0 +1,381 @@
+"""The training loop, read from top to bottom: step, epoch, evaluation, checkpoint, report.
+
+``Trainer.epochs()`` is a generator; the caller logs, reports, prunes or stops. Everything on disk is
+complete before a report is yielded, so a caller may be killed at any moment and a new Trainer on the same
+folder goes on, bit for bit on CPU.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from plml.checkpoint import load_checkpoint, save_checkpoint, write_array, write_arrays, write_json_lines, write_text
+from plml.config import TrainConfig, dump_config
+from plml.data.bundle import Bundle, Split
+from plml.device import pick_device
+from plml.errors import CheckpointError, DivergenceError
+from plml.labels import Batch, LabelInfo, ModelOutput
+from plml.methods import Method, build_method
+from plml.metrics import average_precision, multilabel_metrics
+from plml.models import Classifier, build_model
+from plml.optim import build_average, build_optimizer, build_schedule
+from plml.report import EpochReport
+from plml.selection import criterion_value, make_stop_rule
+
+RESIDENT_BYTES = 2**30  # inputs up to this size are kept whole on the device
+EVALUATION_BATCH = 256
+
+
+def derive_seed(seed: int, *names: object) -> int:
+    """Return a 63-bit seed that depends on ``seed`` and ``names`` only."""
+    digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with its own data, rate and batch size."""
+
+    bundle: Bundle
+    epochs: int
+    lr: float
+    batch_size: int
+
+
+class Trainer:
+    """One run of a configuration in a folder of its own.
+
+    Args:
+        config: what to train.
+        bundle: splits with the inputs that ``config.mode`` trains on.
+        folder: keeps checkpoints, scores and metrics; an earlier run of the same configuration is continued.
+        stage_bundle: features of the same splits, for the first stage of ``mode: linear_init``.
+
+    Attributes:
+        history: every report so far, those before an interruption included.
+        progress: share of the current epoch's steps that are done, in [0, 1].
+
+    Raises:
+        CheckpointError: the folder belongs to another configuration or data set, or is damaged.
+    """
+
+    def __init__(
+        self, config: TrainConfig, bundle: Bundle, folder: Path, *, stage_bundle: Bundle | None = None
+    ) -> None:
+        self.config, self.folder = config, folder
+        self.device = pick_device(config.device)
+        self.stages = [Stage(bundle, config.epochs, config.optim.lr, config.optim.batch_size)]
+        if config.linear_init is not None:
+            if stage_bundle is None:
+                raise ValueError("mode linear_init needs stage_bundle, the features of the same splits")
+            first = config.linear_init
+            self.stages.insert(0, Stage(stage_bundle, first.epochs, first.lr, first.batch_size))
+        self.history: list[EpochReport] = []
+        self.progress = 0.0
+        self.epoch = 0  # the next one, counted through all stages
+        self.finished = False
+        self._start_stage(0)
+        if (folder / "last.pt").exists():
+            self._resume()
+        else:
+            self._open_folder()
+
+    def epochs(self) -> Iterator[EpochReport]:
+        """Train, yielding after each evaluated epoch. Stop iterating to stop training.
+
+        Raises:
+            DivergenceError: the loss or a validation score is not finite.
+        """
+        torch.set_num_threads(self.config.threads)
+        while not self.finished:
+            began = time.perf_counter()
+            torch.manual_seed(derive_seed(self.config.seed, "epoch", self.epoch))
+            train = self._train_epoch()
+            report = self._evaluate_and_save(train, began)
+            yield report
+
+    # -- building -----------------------------------------------------------------------------------------
+
+    def _start_stage(self, number: int) -> None:
+        """Build network, method and optimiser of a stage; a later stage takes the head the earlier one chose."""
+        self.stage_number, self.stage = number, self.stages[number]
+        self.stage_start = sum(stage.epochs for stage in self.stages[:number])
+        config, bundle = self.config, self.stage.bundle
+        torch.manual_seed(derive_seed(config.seed, "init", number))
+        array = bundle.train.array
+        shape = (array.shape[3], *array.shape[1:3]) if bundle.train.is_images else (array.shape[1],)
+        labels = LabelInfo(bundle.train.observed, bundle.expected_positives, bundle.class_names)
+        model = build_model(config.model, num_classes=len(bundle.class_names), input_shape=shape)
+        options = {key: value for key, value in config.method.items() if key != "name"}
+        method = build_method(config.method["name"], labels, options, config.compat)
+        if number > 0:
+            chosen = load_checkpoint(self.folder / "best.pt")
+            model.head.load_state_dict(chosen["head"])
+            earlier = build_method(config.method["name"], labels, options, config.compat)
+            earlier.load_state_dict(chosen["method"])
+            method.continue_from(earlier)
+        self.model: Classifier = model.to(self.device)
+        self.method: Method = method.to(self.device)
+        self.optimizer = build_optimizer(config.optim, self.stage.lr, self.model, self.method)
+        count = len(bundle.train)
+        size = self.stage.batch_size
+        self.steps_per_epoch = count // size if config.optim.drop_last else math.ceil(count / size)
+        self.schedule = build_schedule(config.optim, self.optimizer, self.steps_per_epoch, self.stage.epochs)
+        self.average = build_average(config.optim, self.model)
+        self.stop_rule = make_stop_rule(config.stopping.rule, patience=config.stopping.patience)
+        self.observed = bundle.train.observed.to(self.device)
+        self._resident: dict[int, Tensor] = {}
+
+    @property
+    def evaluated(self) -> Classifier:
+        """The network that is scored: the averaged one when there is one."""
+        return self.model if self.average is None else self.average.module
+
+    # -- training -----------------------------------------------------------------------------------------
+
+    def _train_epoch(self) -> dict[str, float]:
+        """One pass over the training split; nothing is read back from the device before its end."""
+        config, split, size = self.config, self.stage.bundle.train, self.stage.batch_size
+        generator = torch.Generator().manual_seed(derive_seed(config.seed, "order", self.epoch))
+        order = torch.randperm(len(split), generator=generator)
+        flips = torch.rand(len(split), generator=generator) < 0.5  # (N,), by place in the order
+        if not (self.stage.bundle.flip and split.is_images):
+            flips[:] = False
+        self.model.train()
+        self.method.train()
+        self.method.on_epoch_start(self.epoch - self.stage_start)
+        lr = self.optimizer.param_groups[0]["lr"]
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        seen = 0
+        for step in range(self.steps_per_epoch):
+            places = slice(step * size, (step + 1) * size)
+            loss = self._step(split, order[places], flips[places])
+            count = len(order[places])
+            total += loss * count
+            seen += count
+            self.progress = (step + 1) / self.steps_per_epoch
+        self.method.on_epoch_end(self.epoch - self.stage_start)
+        figures = {"train/loss": total / seen, **{f"train/{k}": v for k, v in self.method.diagnostics().items()}}
+        read = torch.stack([value.detach().double().to(self.device) for value in figures.values()]).tolist()
+        if not math.isfinite(read[0]):
+            raise DivergenceError(f"the training loss is {read[0]} in epoch {self.epoch} (learning rate {lr:g})")
+        return {**dict(zip(figures, read, strict=True)), "train/lr": lr}
+
+    def _step(self, split: Split, index: Tensor, flip: Tensor) -> Tensor:
+        """One optimiser step on the examples ``index`` (B,); returns the loss without gradient."""
+        inputs = self.model.preprocess(self._inputs(split, index))
+        if split.is_images:
+            inputs = torch.where(flip.to(self.device)[:, None, None, None], inputs.flip(-1), inputs)
+        place = index.to(self.device)
+        batch = Batch(inputs, self.observed[place], place)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "fast"):
+            out: ModelOutput = self.model(inputs)
+        loss: Tensor = self.method(ModelOutput(out.logits.float(), out.features.float()), batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.optim.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
+        self.optimizer.step()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        with torch.no_grad():
+            self.method.after_step(out, batch)
+        return loss.detach()
+
+    def _inputs(self, split: Split, index: Tensor) -> Tensor:
+        """Inputs of the examples ``index`` on the device; small splits live there whole."""
+        count = len(split) * math.prod(split.array.shape[1:]) * split.array.itemsize
+        if count > RESIDENT_BYTES:
+            return split.gather(index).to(self.device, non_blocking=True)
+        if id(split) not in self._resident:
+            self._resident[id(split)] = split.gather(torch.arange(len(split))).to(self.device)
+        return self._resident[id(split)][index.to(self.device)]
+
+    # -- evaluation ---------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def scores(self, split: Split) -> Tensor:
+        """Return logits (N, L) float32 of every example of ``split``, on the device."""
+        network = self.evaluated.eval()
+        rows = []
+        for index in torch.arange(len(split)).split(EVALUATION_BATCH):
+            inputs = network.preprocess(self._inputs(split, index))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "fast"):
+                rows.append(network(inputs).logits.float())
+        return torch.cat(rows)
+
+    def _evaluate_and_save(self, train: dict[str, float], began: float) -> EpochReport:
+        """Score the validation split, choose, write everything to disk, and return the report."""
+        config, val = self.config, self.stage.bundle.val
+        logits = self.scores(val)
+        if not bool(torch.isfinite(logits).all()):
+            raise DivergenceError(f"validation scores are not finite in epoch {self.epoch}")
+        truth, observed = val.truth.to(self.device), val.observed.to(self.device)
+        metrics = dict(train)
+        metrics |= {f"val/{k}": v for k, v in multilabel_metrics(logits, truth, compat=config.compat).items()}
+        metrics["val_observed/mAP"] = criterion_value("map", logits, observed, compat=config.compat)
+        labels = truth if config.selection.labels == "clean" else observed
+        value = criterion_value(config.selection.criterion, logits, labels, compat=config.compat)
+        improved = self.stop_rule.update(self.epoch, value)
+        metrics |= {
+            "selection/value": value,
+            "selection/best": self.stop_rule.best_value,
+            "selection/best_epoch": float(self.stop_rule.best_epoch),
+        }
+        last_of_stage = self.stop_rule.stop or self.epoch + 1 == self.stage_start + self.stage.epochs
+        self.finished = last_of_stage and self.stage_number == len(self.stages) - 1
+        write_array(self.folder / "scores" / f"val_{self.epoch:04d}.npy", logits.cpu().numpy())
+        if improved:
+            self._write_best(metrics)
+        if self.finished:
+            metrics |= self._finish(logits if improved else None)
+        metrics["time/epoch_s"] = time.perf_counter() - began
+        report = EpochReport(self.epoch, metrics, time.time(), self.finished)
+        self.history.append(report)
+        self.epoch += 1
+        self._write_last()
+        if last_of_stage and not self.finished:
+            # A stage that a rule ended early leaves a gap in the epoch numbers, so that steps keep their meaning.
+            self.epoch = self.stage_start + self.stage.epochs
+            self._start_stage(self.stage_number + 1)
+            self._write_last()
+        self.progress = 0.0
+        return report
+
+    def _finish(self, val_logits: Tensor | None) -> dict[str, float]:
+        """Score test once, with the weights of the chosen epoch, and write ``result.json``."""
+        bundle, compat = self.stage.bundle, self.config.compat
+        if val_logits is None:
+            chosen = load_checkpoint(self._best_file())
+            current = {key: value.clone() for key, value in self.evaluated.state_dict().items()}
+            self.evaluated.load_state_dict(chosen["model"])
+            val_logits, test_logits = self.scores(bundle.val), self.scores(bundle.test)
+            self.evaluated.load_state_dict(current)
+        else:
+            test_logits = self.scores(bundle.test)
+        truth = bundle.test.truth.to(self.device)
+        metrics = {f"test/{k}": v for k, v in multilabel_metrics(test_logits, truth, compat=compat).items()}
+        per_class = {
+            "test/AP": average_precision(test_logits, truth),
+            "val/AP": average_precision(val_logits, bundle.val.truth.to(self.device)),
+        }
+        result = {
+            "metrics": metrics,
+            "best_epoch": self.stop_rule.best_epoch,
+            "selection": {**self.config.selection.model_dump(), "best": self.stop_rule.best_value},
+            "class_names": list(bundle.class_names),
+            # A class without positives has no average precision: null, never NaN.
+            "per_class": {
+                key: [value if math.isfinite(value) else None for value in (100 * aps).tolist()]
+                for key, aps in per_class.items()
+            },
+            "fingerprint": self.config.fingerprint,
+            "data_digest": bundle.digest,
+        }
+        write_array(self.folder / "scores" / "test.npy", test_logits.cpu().numpy())
+        write_array(self.folder / "scores" / "test_labels.npy", bundle.test.truth.numpy())
+        write_text(self.folder / "result.json", json.dumps(result, indent=1) + "\n")
+        return metrics
+
+    # -- files --------------------------------------------------------------------------------------------
+
+    def _open_folder(self) -> None:
+        """Write what describes the run before its first step."""
+        val = self.stages[-1].bundle.val
+        write_text(self.folder / "config.yaml", dump_config(self.config))
+        write_arrays(self.folder / "scores" / "labels.npz", truth=val.truth.numpy(), observed=val.observed.numpy())
+
+    def _best_file(self) -> Path:
+        """The chosen epoch's weights, whether or not the run's record has reached them yet."""
+        pending = self.folder / "best.pt.next"
+        return pending if pending.exists() else self.folder / "best.pt"
+
+    def _write_best(self, metrics: dict[str, float]) -> None:
+        """Write the chosen weights beside ``best.pt``; they take its place once ``last.pt`` records them."""
+        save_checkpoint(
+            self.folder / "best.pt.next",
+            {
+                **self._identity(),
+                "epoch": self.epoch,
+                "metrics": metrics,
+                "model": self.evaluated.state_dict(),
+                "head": self.evaluated.head.state_dict(),
+                "method": self.method.state_dict(),
+            },
+        )
+
+    def _write_last(self) -> None:
+        """Write all that the run needs to go on. This is the moment at which an epoch counts as done."""
+        save_checkpoint(
+            self.folder / "last.pt",
+            {
+                **self._identity(),
+                "epoch": self.epoch,
+                "finished": self.finished,
+                "stage": self.stage_number,
+                "model": self.model.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "method": self.method.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "stop_rule": self.stop_rule.state_dict(),
+                "history": [asdict(report) for report in self.history],
+            },
+        )
+        self._adopt_best()
+        write_json_lines(self.folder / "metrics.jsonl", [asdict(report) for report in self.history])
+
+    def _adopt_best(self) -> None:
+        pending = self.folder / "best.pt.next"
+        if pending.exists():
+            pending.replace(self.folder / "best.pt")
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint says of itself."""
+        bundle = self.stage.bundle
+        return {
+            "config": json.dumps(self.config.tree()),
+            "fingerprint": self.config.fingerprint,
+            "data": {"name": bundle.name, "digest": bundle.digest},
+            "class_names": list(bundle.class_names),
+            "input_shape": list(bundle.train.array.shape[1:]),
+        }
+
+    def _resume(self) -> None:
+        """Go on where ``last.pt`` stands; refuse a folder of another configuration or other data."""
+        state = load_checkpoint(self.folder / "last.pt", self.device)
+        for what, found, expected in (
+            ("configuration", state["fingerprint"], self.config.fingerprint),
+            ("data set or label setting", state["data"]["digest"], self.stages[-1].bundle.digest),
+        ):
+            if found != expected and not (what.startswith("data") and state["stage"] < len(self.stages) - 1):
+                raise CheckpointError(
+                    f"{self.folder} holds a run of another {what} ({found[:12]}, not {expected[:12]}); "
+                    "choose another folder, or delete this one"
+                )
+        pending = self.folder / "best.pt.next"
+        if pending.exists() and load_checkpoint(pending)["epoch"] != state["stop_rule"]["best_epoch"]:
+            pending.unlink()  # from an epoch that was never recorded; it will be trained again
+        self._adopt_best()
+        if state["stage"] != self.stage_number:
+            self._start_stage(state["stage"])
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.stop_rule.load_state_dict(state["stop_rule"])
+        self.history = [EpochReport(**report) for report in state["history"]]
+        self.epoch, self.finished = state["epoch"], state["finished"]
+        write_json_lines(self.folder / "metrics.jsonl", [asdict(report) for report in self.history])
