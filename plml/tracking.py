@@ -1,0 +1,445 @@
+"""MLflow, and nothing else, behind two classes: the driver's :class:`Tracker` and a trial's :class:`RunLogger`.
+
+The only module that imports mlflow, and only once an object is built. Every call is bounded in time: it runs in
+a thread that is left behind when the store does not answer, so a dead server costs seconds, never a study.
+Telling a report twice leaves one point, because the report brings its own time stamp and MLflow's primary key
+of a point is (run, key, step, time, value); back-filling is therefore always safe.
+"""
+
+import json
+import logging
+import math
+import os
+import re
+import threading
+import time
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import quote, urlsplit
+
+from plml.errors import PlmlError
+from plml.report import EpochReport
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.store.entities import PagedList
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LOCAL_UI = "http://127.0.0.1:5000"
+DELIVERED = "time/epoch"  # one point a report, in the same transaction as its metrics: the receipt of a delivery
+_LONG = 30.0  # creating a database or copying a checkpoint may take so many times the limit of a call
+_PARAM_CHARS = 6000  # what MLflow stores of a parameter's value
+_METRICS_PER_BATCH = 1000
+
+
+class TrackingError(PlmlError):
+    """The tracking store cannot be used as asked, or does not answer."""
+
+
+def check_uri(uri: str) -> str:
+    """Return ``uri`` if every process of a study may use it from any folder; raise TrackingError otherwise."""
+    text = uri.strip()
+    scheme = text.split(":", 1)[0].lower() if re.match(r"^[A-Za-z][A-Za-z0-9+.\-]*:", text) else ""
+    if scheme in ("http", "https"):
+        if not urlsplit(text).hostname:
+            raise TrackingError(f"tracking URI '{uri}' names no host; type for example {LOCAL_UI}")
+        return text.rstrip("/")
+    if scheme.split("+")[0] == "postgresql":
+        return text
+    if scheme == "sqlite":
+        path = re.sub(r"^(///|//)?", "", text.split(":", 1)[1], count=1)
+        if text.startswith("sqlite:////") and len(path) > 1:
+            return text
+        if path in ("", "/", ":memory:"):
+            raise TrackingError(f"tracking URI '{uri}' names no file that other processes could open; {_type()}")
+        raise TrackingError(f"tracking URI '{uri}' is relative to a folder that changes; {_type(path)}")
+    if scheme in ("", "file"):
+        path = re.sub(r"^file:(//)?", "", text)
+        return _refuse_files(uri, path)
+    raise TrackingError(
+        f"tracking URI '{uri}' must begin with sqlite:////, http://, https:// or postgresql://; {_type()}"
+    )
+
+
+def _refuse_files(uri: str, path: str) -> str:
+    file = path if path.endswith((".db", ".sqlite")) else f"{path.rstrip('/')}/mlflow.db"
+    raise TrackingError(f"tracking URI '{uri}' is a folder or file, and MLflow needs a database; {_type(file)}")
+
+
+def _type(path: str = "mlflow.db") -> str:
+    """The exact text to type for a database at ``path``."""
+    return f"type sqlite:///{Path(path).expanduser().absolute()}"
+
+
+def flat_params(params: Mapping[str, Any], log_scaled: Collection[str] = ()) -> dict[str, str]:
+    """Return parameters as MLflow stores them: text, lists as JSON, None as ``none``, at most 6000 characters.
+
+    Args:
+        params: ``{dotted path: value}``.
+        log_scaled: paths searched on a log scale; each positive one also appears as ``log10 PATH``, because the
+            axes of MLflow's parallel coordinates are linear.
+    """
+    texts = {path: _text(value)[:_PARAM_CHARS] for path, value in params.items()}
+    for path in log_scaled:
+        value = params.get(path)
+        if isinstance(value, int | float) and value > 0:
+            texts[f"log10 {path}"] = f"{math.log10(value):.4f}"
+    return texts
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value) if isinstance(value, list | tuple | dict) else str(value)
+
+
+class Tracker:
+    """What the driver of a study does with MLflow: experiments, runs and their ends, back-filling, artifacts.
+
+    Every method raises TrackingError when the store refuses or does not answer in time.
+
+    Args:
+        uri: absolute ``sqlite:////ABS/FILE.db``, ``http(s)://HOST``, or ``postgresql://...``.
+        timeout_s: longest wait of one call, in seconds; creating a database and copying files may take 30 times
+            as long.
+    """
+
+    def __init__(self, uri: str, *, timeout_s: float = 10.0) -> None:
+        self.uri = check_uri(uri)
+        self.timeout_s = timeout_s
+        _import_mlflow(self.uri, timeout_s)
+        self._client: MlflowClient | None = None
+
+    def open_experiment(self, name: str, *, artifact_root: Path | None = None) -> str:
+        """Return the id of the experiment, creating database and experiment where they are missing.
+
+        To be called before any other process touches the store: a new database is migrated by its first user,
+        and several at once break it.
+
+        Args:
+            name: the experiment's name.
+            artifact_root: folder of a new experiment's artifacts; default: ``mlartifacts`` beside the SQLite
+                file, or in the current folder for PostgreSQL. A server decides for itself.
+        """
+        location = None if self.is_server else str((artifact_root or self._default_artifacts()).absolute())
+        if self.uri.startswith("sqlite"):
+            try:
+                self._sqlite_file().parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise TrackingError(f"the folder of tracking URI '{self.uri}' cannot be made: {error}") from None
+
+        def find_or_create(client: "MlflowClient") -> tuple[str, str]:
+            from mlflow.exceptions import MlflowException
+
+            for _ in range(2):
+                experiment = client.get_experiment_by_name(name)
+                if experiment is not None:
+                    return experiment.experiment_id, experiment.lifecycle_stage
+                try:
+                    return client.create_experiment(name, artifact_location=location), "active"
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+            raise TrackingError(f"MLflow experiment '{name}' appears and vanishes at {self.uri}")
+
+        identifier, stage = self._call(find_or_create, f"open experiment '{name}'", long=True)
+        if stage == "deleted":
+            raise TrackingError(
+                f"MLflow experiment '{name}' was deleted; bring it back with "
+                f"MLFLOW_TRACKING_URI='{self.uri}' mlflow experiments restore --experiment-id {identifier}"
+            )
+        return identifier
+
+    def create_run(
+        self,
+        experiment_id: str,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        log_scaled: Collection[str] = (),
+    ) -> str:
+        """Create a RUNNING run and return its id; for ``params`` and ``log_scaled`` see :func:`flat_params`."""
+
+        def create(client: "MlflowClient") -> str:
+            from mlflow.entities import Param
+
+            run_id: str = client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id
+            client.log_batch(run_id, params=[Param(*item) for item in flat_params(params, log_scaled).items()])
+            return run_id
+
+        return self._call(create, f"create run '{name}'")
+
+    def reopen_run(self, run_id: str) -> None:
+        """Set the run's status to RUNNING again."""
+        self._call(lambda client: client.update_run(run_id, status="RUNNING"), f"reopen run {run_id}")
+
+    def end_run(
+        self, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"], tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Set tags, then the final status."""
+        if tags:
+            self.set_tags(run_id, tags)
+        self._call(lambda client: client.set_terminated(run_id, status=status), f"end run {run_id}")
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set or replace tags; MLflow keeps 8000 characters of a value."""
+
+        def tag(client: "MlflowClient") -> None:
+            from mlflow.entities import RunTag
+
+            client.log_batch(run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
+
+        self._call(tag, f"tag run {run_id}")
+
+    def log_reports(self, run_id: str, reports: Iterable[EpochReport]) -> None:
+        """Write the metrics of ``reports`` by step; telling a report again changes nothing."""
+        for batch in _batches(list(reports)):
+            self._call(partial(_log_points, run_id, batch), f"log metrics of run {run_id}")
+
+    def delivered_epochs(self, run_id: str) -> set[int]:
+        """Return the epochs whose reports the store holds."""
+        history = self._call(lambda client: client.get_metric_history(run_id, DELIVERED), f"read run {run_id}")
+        return {point.step for point in history}
+
+    def log_dataset(self, run_id: str, *, name: str, digest: str, setting: str, source: str = "") -> None:
+        """Attach the data set the run learns from, so that runs can be told apart by it in the UI.
+
+        Args:
+            run_id: the run.
+            name: the data set, for example ``voc2012``.
+            digest: names labels and label setting; 36 characters of it are kept.
+            setting: the observation mechanism, for example ``single_positive``.
+            source: where it lies, for the reader.
+        """
+
+        def attach(client: "MlflowClient") -> None:
+            from mlflow.entities import Dataset, DatasetInput, InputTag
+
+            dataset = Dataset(
+                name=name, digest=digest[:36], source_type="local", source=json.dumps({"uri": source or name})
+            )
+            tags = [InputTag("mlflow.data.context", setting)]
+            client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
+
+        self._call(attach, f"attach data set '{name}' to run {run_id}")
+
+    def log_artifact(self, run_id: str, path: Path, folder: str = "") -> None:
+        """Copy a file into the run's artifacts, under ``folder``."""
+        if not path.is_file():
+            raise TrackingError(f"artifact {path} is not a file")
+        self._call(
+            lambda client: client.log_artifact(run_id, str(path), folder or None),
+            f"store {path.name} with run {run_id}",
+            long=True,
+        )
+
+    def log_text(self, run_id: str, text: str, name: str) -> None:
+        """Store ``text`` as artifact ``name``."""
+        self._call(lambda client: client.log_text(run_id, text, name), f"store {name} with run {run_id}", long=True)
+
+    def run_states(self, experiment_id: str) -> dict[str, str]:
+        """Return ``{run id: RUNNING | FINISHED | FAILED | KILLED | SCHEDULED}`` of all runs not deleted."""
+        states: dict[str, str] = {}
+        token: str | None = None
+        while True:
+            find = partial(_search, [experiment_id], page_token=token)
+            page = self._call(find, f"list the runs of experiment {experiment_id}", long=True)
+            states.update({run.info.run_id: run.info.status for run in page})
+            token = page.token
+            if not token:
+                return states
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the store is an MLflow server rather than a database."""
+        return self.uri.startswith("http")
+
+    @property
+    def ui_command(self) -> str | None:
+        """The command that serves the pages of a database; None for a server, which serves them already."""
+        if self.is_server:
+            return None
+        return f"mlflow server --backend-store-uri '{self.uri}' --host 127.0.0.1 --port 5000"
+
+    def experiment_url(self, experiment_id: str) -> str:
+        """Return the link to the experiment's runs."""
+        return f"{self._ui()}/#/experiments/{experiment_id}/runs"
+
+    def compare_url(self, experiment_id: str, run_ids: Sequence[str]) -> str:
+        """Return the link that compares the given runs."""
+        runs, experiments = quote(json.dumps(list(run_ids))), quote(json.dumps([experiment_id]))
+        return f"{self._ui()}/#/compare-runs?runs={runs}&experiments={experiments}"
+
+    def _ui(self) -> str:
+        return self.uri if self.is_server else LOCAL_UI
+
+    def _sqlite_file(self) -> Path:
+        return Path(self.uri.removeprefix("sqlite:///").partition("?")[0])
+
+    def _default_artifacts(self) -> Path:
+        return (self._sqlite_file().parent if self.uri.startswith("sqlite") else Path.cwd()) / "mlartifacts"
+
+    def _call(self, call: Callable[["MlflowClient"], T], what: str, *, long: bool = False) -> T:
+        """Run ``call`` with the client, bounded in time; turn whatever goes wrong into TrackingError."""
+
+        def run() -> T:
+            if self._client is None:
+                self._client = _connect(self.uri)
+            return call(self._client)
+
+        try:
+            return _bounded(run, self.timeout_s * (_LONG if long else 1))
+        except TrackingError:
+            raise
+        except Exception as error:
+            raise TrackingError(f"could not {what} at {self.uri}: {_reason(error, self.uri)}") from error
+
+
+class RunLogger:
+    """A trial's pen: writes reports to a run that the driver made, and never disturbs training.
+
+    After a failure it stays quiet for a while and keeps what it could not tell, to tell it with the next report
+    that gets through. What is still missing at the end, the driver back-fills from the run folder.
+
+    Args:
+        uri: tracking URI; None, or no run, writes nothing.
+        run_id: MLflow's id of the run.
+        timeout_s: longest time one report may hold up training, in seconds.
+        quiet_s: pause after a failure, in seconds.
+    """
+
+    def __init__(self, uri: str | None, run_id: str | None, *, timeout_s: float = 10.0, quiet_s: float = 60.0) -> None:
+        self._uri, self._run_id = uri or "", run_id or ""
+        self._timeout_s, self._quiet_s = timeout_s, quiet_s
+        self._client: MlflowClient | None = None
+        self._untold: list[EpochReport] = []
+        self._quiet_until = 0.0
+        self._warned = False
+        if self._uri and self._run_id:
+            _import_mlflow(uri, timeout_s)
+
+    def log(self, report: EpochReport) -> None:
+        """Tell ``report`` and those that could not be told before; never raises, never waits longer than allowed."""
+        if not (self._uri and self._run_id):
+            return
+        self._untold.append(report)
+        if time.monotonic() < self._quiet_until:
+            return
+        told = list(self._untold)
+        try:
+            _bounded(lambda: self._tell(told), self._timeout_s)
+        except Exception as error:  # noqa: BLE001 - no trouble with tracking may end a training run
+            self._quiet_until = time.monotonic() + self._quiet_s
+            if not self._warned:
+                self._warned = True
+                logger.warning(
+                    "MLflow at %s does not take metrics (%s); training goes on, they are delivered later",
+                    self._uri,
+                    _reason(error, self._uri),
+                )
+        else:
+            self._untold = self._untold[len(told) :]
+
+    def _tell(self, reports: list[EpochReport]) -> None:
+        if self._client is None:
+            self._client = _connect(self._uri)
+        for batch in _batches(reports):
+            _log_points(self._run_id, batch, self._client)
+
+
+def _import_mlflow(uri: str, timeout_s: float) -> None:
+    """Import what :func:`_connect` needs, with settings that make MLflow fail fast and keep quiet; the user's win."""
+    defaults = {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(math.ceil(timeout_s)),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    for key, value in defaults.items():
+        os.environ.setdefault(key, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations between MLflow and SQLAlchemy are not the reader's to mend
+        import mlflow.tracking
+
+        if not uri.startswith("http"):
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
+def _connect(uri: str) -> "MlflowClient":
+    """Open the store; for a database that is not there yet this creates it."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def _bounded(call: Callable[[], T], limit_s: float) -> T:
+    """Return ``call()`` or raise what it raised; raise TimeoutError after ``limit_s`` and let it end by itself."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="plml-tracking", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError(f"no answer within {limit_s:g} s")
+    return results[0]
+
+
+def _batches(reports: Sequence[EpochReport]) -> list[list[EpochReport]]:
+    """Group reports so that a batch keeps MLflow's limit and a report is never torn unless it alone exceeds it."""
+    batches: list[list[EpochReport]] = []
+    room = 0
+    for report in reports:
+        size = len(report.metrics) + 1
+        if size > room:
+            batches.append([])
+            room = _METRICS_PER_BATCH
+        batches[-1].append(report)
+        room -= size
+    return batches
+
+
+def _log_points(run_id: str, reports: Sequence[EpochReport], client: "MlflowClient") -> None:
+    """Write all finite metrics of ``reports``; the receipt goes last, so that it never precedes its metrics."""
+    from mlflow.entities import Metric
+
+    points = []
+    for report in reports:
+        stamp = round(report.time * 1000)
+        for key, value in {**report.metrics, DELIVERED: float(report.epoch)}.items():
+            if math.isfinite(value):
+                points.append(Metric(key, float(value), stamp, report.epoch))
+    client.log_batch(run_id, metrics=points)
+
+
+def _search(experiment_ids: list[str], client: "MlflowClient", page_token: str | None) -> "PagedList[Run]":
+    return client.search_runs(experiment_ids, max_results=1000, page_token=page_token)
+
+
+def _reason(error: BaseException, uri: str) -> str:
+    """One line that says what is wrong, with the command that mends it where there is one."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "out-of-date database schema" in text:
+        return f"its schema is of another MLflow version; back the database up, then type: mlflow db upgrade '{uri}'"
+    if isinstance(error, ModuleNotFoundError) and "psycopg" in text:
+        return f"{text}; install plml[postgresql] and begin the URI with postgresql+psycopg2://"
+    return text if len(text) <= 300 else f"{text[:300]} ..."
