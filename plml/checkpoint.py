@@ -69,7 +69,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+        raise CheckpointError(f"{path} is damaged: {str(error).partition('. ')[0] or type(error).__name__}") from error
     except (pickle.UnpicklingError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} holds more than tensors and plain values, so it is not loaded") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -349,6 +349,7 @@ class Trainer:
             "data": {"name": bundle.name, "digest": bundle.digest},
             "class_names": list(bundle.class_names),
             "input_shape": list(bundle.train.array.shape[1:]),
+            "image_size": bundle.image_size,
         }
 
     def _resume(self) -> None:

@@ -50,6 +50,8 @@ class Bundle:
         expected_positives: declared k, or None.
         flip: whether training flips images.
         digest: names data set and label setting; stamped on results.
+        image_size: side in pixels of the square images, also of those that features were extracted from; None
+            when the features came ready-made.
     """
 
     name: str
@@ -60,3 +62,4 @@ class Bundle:
     expected_positives: float | None
     flip: bool
     digest: str
+    image_size: int | None = None

@@ -1,0 +1,46 @@
+# `make study` and `make test` need only Python >= 3.11, make and git.
+PYTHON ?= python3
+BIN := .venv/bin
+STUDY ?= digits
+READY := .venv/.ready
+
+.PHONY: study test lint types setup chaos test-browser lock clean
+
+study: $(READY)
+	$(BIN)/python tune/run.py --study $(STUDY)
+
+test: $(READY)
+	$(BIN)/pytest -q -m "not chaos and not browser"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+chaos: $(READY)
+	$(BIN)/pytest -q -m chaos
+
+test-browser: $(READY)
+	$(BIN)/pytest -q -m browser
+
+setup: $(READY)
+
+# The exact versions of requirements.lock, then the project itself, editable.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plml needs Python 3.11 or newer; run make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (PyTorch is large; a minute or a few)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	@$(BIN)/uv pip install -q --python $(BIN)/python -r requirements.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $(READY)
+
+# Writes requirements.lock anew from the lower bounds in pyproject.toml.
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-header --no-annotate \
+		--upgrade -o requirements.lock
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,89 @@
+"""``plml evaluate``: score a split with a checkpoint; ``restore`` rebuilds the network a checkpoint holds."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from plml.checkpoint import load_checkpoint
+from plml.cli import DONE
+from plml.config import TrainConfig, make_config
+from plml.data.bundle import Split
+from plml.data.load import load_bundle
+from plml.device import pick_device
+from plml.errors import CheckpointError
+from plml.metrics import average_precision, multilabel_metrics
+from plml.models import Classifier, build_model
+from plml.schema import parse_assignment
+from plml.trainer import EVALUATION_BATCH
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the metrics of one split: all of them, and the average precision of each class."""
+    content = load_checkpoint(Path(options.checkpoint))
+    config = checkpoint_config(content, options.assignments)
+    bundle = load_bundle(config)
+    if list(bundle.class_names) != content["class_names"]:
+        raise CheckpointError(
+            f"{options.checkpoint} knows the classes {content['class_names']}, the data has {list(bundle.class_names)}"
+        )
+    model = restore(content, config).to(pick_device(config.device))
+    split: Split = getattr(bundle, options.split)
+    logits = score(model, split)
+    truth = split.truth.to(logits.device)
+    metrics = multilabel_metrics(logits, truth, compat=config.compat)
+    per_class = (100 * average_precision(logits, truth)).tolist()
+    if options.json:
+        named = {name: ap if ap == ap else None for name, ap in zip(bundle.class_names, per_class, strict=True)}
+        row = {"checkpoint": options.checkpoint, "split": options.split, "metrics": metrics, "AP": named}
+        Console(highlight=False).print_json(json.dumps(row))
+        return DONE
+    console = Console(highlight=False)
+    console.print(f"{options.split} split of {bundle.name}: {len(split)} examples, epoch {content['epoch']}")
+    for title, values in (("metric", metrics), ("class AP", dict(zip(bundle.class_names, per_class, strict=True)))):
+        table = Table(title, "value")
+        for key, value in values.items():
+            table.add_row(key, "no positives" if value != value else f"{value:.4f}")
+        console.print(table)
+    return DONE
+
+
+def checkpoint_config(content: dict[str, Any], assignments: Sequence[str] = ()) -> TrainConfig:
+    """Return the configuration that a checkpoint holds, with assignments applied."""
+    return make_config(json.loads(content["config"]), dict(map(parse_assignment, assignments)), source="checkpoint")
+
+
+def restore(content: dict[str, Any], config: TrainConfig) -> Classifier:
+    """Build the network of a checkpoint with its weights, in evaluation mode."""
+    shape = content["input_shape"]
+    model = build_model(
+        # The checkpoint holds every weight: the backbone's file is not needed.
+        config.model.model_copy(update={"weights": None}),
+        num_classes=len(content["class_names"]),
+        input_shape=(shape[2], *shape[:2]) if len(shape) == 3 else tuple(shape),
+    )
+    average = content.get("average")
+    state = content["model"] if average is None else without_prefix(average, "module.")
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the entries of a state dict that start with ``prefix``, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+@torch.no_grad()
+def score(model: Classifier, split: Split) -> torch.Tensor:
+    """Return logits (N, L) of a split, on the model's device."""
+    device = next(model.parameters()).device
+    rows = [
+        model(model.preprocess(split.gather(index).to(device))).logits.float()
+        for index in torch.arange(len(split)).split(EVALUATION_BATCH)
+    ]
+    return torch.cat(rows)

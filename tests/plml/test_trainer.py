@@ -1,0 +1,232 @@
+"""The training loop: repeatable, resumable at any epoch bit for bit, and honest about what it chose."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from plml.checkpoint import load_checkpoint
+from plml.config import TrainConfig, load_config, make_config
+from plml.data.bundle import Bundle, Split
+from plml.errors import CheckpointError, DivergenceError
+from plml.metrics import multilabel_metrics
+from plml.report import EpochReport
+from plml.trainer import Trainer
+
+CLASSES = 4
+
+
+def make_bundle(images: bool = False, seed: int = 0) -> Bundle:
+    """A small learnable problem: each class is a direction in feature space, or a bright quadrant of an image."""
+    rng = np.random.default_rng(seed)
+
+    def split(count: int, name: str) -> Split:
+        truth = (rng.random((count, CLASSES)) < 0.35).astype(np.int8)
+        observed = np.where(truth == 1, 1, -1).astype(np.int8)
+        if images:
+            array = rng.integers(0, 80, (count, 8, 8, 1), dtype=np.uint8)
+            for i, j in zip(*np.nonzero(truth), strict=True):
+                array[i, 4 * (j // 2) : 4 * (j // 2) + 4, 4 * (j % 2) : 4 * (j % 2) + 4] += 150
+        else:
+            array = (rng.normal(size=(count, 6)) + 2 * truth @ np.eye(CLASSES, 6)).astype(np.float32)
+        ids = [f"{name}{i}" for i in range(count)]
+        return Split(ids, np.arange(count), array, torch.from_numpy(truth), torch.from_numpy(observed))
+
+    parts = {"train": split(61, "a"), "val": split(30, "b"), "test": split(40, "c")}
+    names = [f"class{i}" for i in range(CLASSES)]
+    digest = f"digest-{seed}"
+    return Bundle("toy", names, **parts, expected_positives=1.4, flip=images, digest=digest, image_size=8)
+
+
+def make(mode: str = "linear", **changes: Any) -> TrainConfig:
+    tree = {
+        "mode": mode,
+        "epochs": 4,
+        "device": "cpu",
+        "data": {"observation": "single_positive"},
+        "optim": {"lr": 0.05, "batch_size": 8},
+        "method": "role",
+    }
+    return make_config(tree, {path.replace("__", "."): value for path, value in changes.items()})
+
+
+def train(config: TrainConfig, folder: Path, stop_after: int | None = None) -> Trainer:
+    images = config.mode != "linear"
+    trainer = Trainer(config, make_bundle(images), folder, stage_bundle=make_bundle())
+    for count, _ in enumerate(trainer.epochs(), start=1):
+        if count == stop_after:
+            break
+    return trainer
+
+
+def figures(history: list[EpochReport]) -> list[dict[str, float]]:
+    return [{k: v for k, v in report.metrics.items() if not k.startswith("time/")} for report in history]
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "sgd and cosine": {"optim__name": "sgd", "optim__schedule": "cosine", "optim__warmup_epochs": 1},
+    "one cycle": {"optim__schedule": "onecycle", "optim__grad_clip": 1.0},
+    "averaged weights": {"optim__ema_decay": 0.9},
+    "reference, patience": {"compat": "reference", "stopping__rule": "patience"},
+    "bfloat16": {"precision": "fast"},
+}
+
+
+@pytest.mark.parametrize("mode", ["linear", "end_to_end", "linear_init"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_resume_is_bit_exact(tmp_path: Path, mode: str, variant: str) -> None:
+    changes = dict(VARIANTS[variant])
+    if mode == "linear_init":
+        changes |= {"linear_init": {"epochs": 2, "lr": 0.05, "batch_size": 8}}
+    config = make(mode, **changes)
+    whole = train(config, tmp_path / "whole")
+    for _ in range(config.total_epochs):  # a new process image of the trainer after every single epoch
+        pieces = train(config, tmp_path / "pieces", stop_after=1)
+    assert pieces.finished
+    assert figures(pieces.history) == figures(whole.history)
+    for name in ("last.pt", "best.pt"):
+        a, b = (load_checkpoint(tmp_path / folder / name) for folder in ("whole", "pieces"))
+        for part in ("model", "method"):
+            assert all(torch.equal(a[part][key], b[part][key]) for key in a[part])
+    scores = [sorted((tmp_path / folder / "scores").iterdir()) for folder in ("whole", "pieces")]
+    assert [p.name for p in scores[0]] == [p.name for p in scores[1]]
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*scores, strict=True) if a.suffix == ".npy")
+
+
+@pytest.mark.parametrize("mode", ["linear", "end_to_end"])
+def test_it_learns(tmp_path: Path, mode: str) -> None:
+    trainer = train(make(mode, method="bce", data__observation="fully_observed", epochs=8), tmp_path)
+    chance = 100 * float((trainer.stage.bundle.test.truth == 1).double().mean())
+    assert trainer.history[-1].metrics["test/mAP"] > chance + 30
+
+
+def test_result_is_the_chosen_epochs(tmp_path: Path) -> None:
+    trainer = train(make("linear", optim__lr=3.0, epochs=6), tmp_path)
+    values = [report.metrics["selection/value"] for report in trainer.history]
+    best = int(np.argmax(values))
+    assert values.index(max(values)) == best == trainer.history[-1].metrics["selection/best_epoch"]
+    assert trainer.history[-1].metrics["selection/best"] == max(values)
+    stored = load_checkpoint(tmp_path / "best.pt")
+    assert stored["epoch"] == best
+    result = json.loads((tmp_path / "result.json").read_text())
+    logits = torch.from_numpy(np.load(tmp_path / "scores" / "test.npy"))
+    again = multilabel_metrics(logits, trainer.stage.bundle.test.truth)
+    assert result["metrics"]["test/mAP"] == again["mAP"]
+    weight, bias = stored["head"].values()
+    features = torch.from_numpy(trainer.stage.bundle.test.array)
+    assert torch.allclose(features @ weight.T + bias, logits, atol=1e-5)
+
+
+def test_stored_validation_scores_give_the_reported_figures(tmp_path: Path) -> None:
+    trainer = train(make("linear"), tmp_path)
+    labels = np.load(tmp_path / "scores" / "labels.npz")
+    for report in trainer.history:
+        logits = torch.from_numpy(np.load(tmp_path / "scores" / f"val_{report.epoch:04d}.npy"))
+        assert multilabel_metrics(logits, torch.from_numpy(labels["truth"]))["mAP"] == report.metrics["val/mAP"]
+
+
+def test_metrics_file_holds_every_report(tmp_path: Path) -> None:
+    trainer = train(make("linear"), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
+    assert rows[-1]["final"] is True
+    assert [row["metrics"] for row in rows] == [report.metrics for report in trainer.history]
+    assert load_config(tmp_path / "config.yaml") == trainer.config
+
+
+def test_a_finished_run_yields_nothing_and_remembers(tmp_path: Path) -> None:
+    first = train(make("linear"), tmp_path)
+    second = train(make("linear"), tmp_path)
+    assert list(second.epochs()) == []
+    assert figures(second.history) == figures(first.history)
+
+
+def test_stopping_rule_ends_the_run_with_test_figures(tmp_path: Path) -> None:
+    trainer = train(make("linear", optim__lr=5.0, epochs=30, stopping__rule="ack"), tmp_path)
+    assert len(trainer.history) < 30
+    assert trainer.history[-1].final
+    assert "test/mAP" in trainer.history[-1].metrics
+    assert all("test/mAP" not in report.metrics for report in trainer.history[:-1])
+
+
+def test_seeds_matter_and_repeat(tmp_path: Path) -> None:
+    a, b, c = (train(make("linear", seed=seed), tmp_path / name) for seed, name in ((0, "a"), (0, "b"), (1, "c")))
+    assert figures(a.history) == figures(b.history)
+    assert figures(a.history) != figures(c.history)
+
+
+def test_another_configuration_is_refused(tmp_path: Path) -> None:
+    train(make("linear"), tmp_path, stop_after=1)
+    with pytest.raises(CheckpointError, match="another configuration"):
+        train(make("linear", optim__lr=0.1), tmp_path)
+
+
+def test_other_data_is_refused(tmp_path: Path) -> None:
+    train(make("linear"), tmp_path, stop_after=1)
+    with pytest.raises(CheckpointError, match="another data set"):
+        Trainer(make("linear"), make_bundle(seed=1), tmp_path)
+
+
+def test_divergence_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DivergenceError, match="epoch"):
+        train(make("end_to_end", optim__name="sgd", optim__lr=1e30, method="bce"), tmp_path)
+
+
+def test_a_head_learns_at_its_own_rate(tmp_path: Path) -> None:
+    trainer = train(make("end_to_end", optim__head_lr_mult=10.0, optim__lr=0.01), tmp_path, stop_after=1)
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == [0.01, 0.1, 0.1]  # backbone, head, role
+
+
+def test_killed_between_best_and_record(tmp_path: Path) -> None:
+    """Weights of an epoch that no record names are dropped, and the epoch is trained again."""
+    config = make("linear")
+    whole = train(config, tmp_path / "whole")
+    cut = train(config, tmp_path / "cut", stop_after=2)
+    pending = load_checkpoint(tmp_path / "cut" / "best.pt") | {"epoch": 3}
+    torch.save(pending, tmp_path / "cut" / "best.pt.next")
+    again = train(config, tmp_path / "cut")
+    assert figures(cut.history) == figures(whole.history)[:2]
+    assert figures(again.history) == figures(whole.history)
+    assert not (tmp_path / "cut" / "best.pt.next").exists()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_trainer import make, train
+train(make("end_to_end", epochs=60), Path(sys.argv[2]))
+"""
+
+
+def test_kill_nine_at_random_moments(tmp_path: Path) -> None:
+    config = make("end_to_end", epochs=60)
+    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path / "cut")]
+    kills = 0
+    for delay in (0.05, 0.2, 0.4):
+        process = subprocess.Popen(command)
+        deadline = time.monotonic() + 60
+        before = (tmp_path / "cut" / "last.pt").stat().st_mtime if (tmp_path / "cut" / "last.pt").exists() else 0.0
+        while process.poll() is None and time.monotonic() < deadline:
+            file = tmp_path / "cut" / "last.pt"
+            if file.exists() and file.stat().st_mtime > before:
+                break
+            time.sleep(0.01)
+        time.sleep(delay)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 2
+    again = train(config, tmp_path / "cut")
+    whole = train(config, tmp_path / "whole")
+    assert figures(again.history) == figures(whole.history)
