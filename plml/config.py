@@ -72,7 +72,9 @@ class ModelConfig(Strict):
     """The network: a backbone, where its weights come from, and the head."""
 
     backbone: str = "small_cnn"
-    weights: str | None = Field(None, description="a .safetensors/.pth file, or a torchvision name such as IMAGENET1K_V1")
+    weights: str | None = Field(
+        None, description="a .safetensors/.pth file, or a torchvision name such as IMAGENET1K_V1"
+    )
     head: Literal["linear"] = "linear"
 
     @field_validator("backbone")

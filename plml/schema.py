@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from plml.errors import ConfigError, nearest
 
-
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -25,7 +24,7 @@ class Strict(BaseModel):
 
 
 def keyword_options(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the keyword-only parameters of ``target``, in order; ``compat`` belongs to the whole run, not to a part."""
+    """Return the keyword-only parameters of ``target``, in order, without ``compat`` (the whole run has one)."""
     parameters = inspect.signature(target).parameters.values()
     return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name != "compat"}
 

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -156,9 +155,11 @@ class Trainer:
         lr = self.optimizer.param_groups[0]["lr"]
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         seen = 0
+        device_order, flips = order.to(self.device), flips.to(self.device)  # once an epoch, not once a step
         for step in range(self.steps_per_epoch):
             places = slice(step * size, (step + 1) * size)
-            loss = self._step(split, order[places], flips[places])
+            inputs = self._inputs(split, order[places], device_order[places])
+            loss = self._step(inputs, device_order[places], flips[places] if split.is_images else None)
             count = len(order[places])
             total += loss * count
             seen += count
@@ -170,13 +171,18 @@ class Trainer:
             raise DivergenceError(f"the training loss is {read[0]} in epoch {self.epoch} (learning rate {lr:g})")
         return {**dict(zip(figures, read, strict=True)), "train/lr": lr}
 
-    def _step(self, split: Split, index: Tensor, flip: Tensor) -> Tensor:
-        """One optimiser step on the examples ``index`` (B,); returns the loss without gradient."""
-        inputs = self.model.preprocess(self._inputs(split, index))
-        if split.is_images:
-            inputs = torch.where(flip.to(self.device)[:, None, None, None], inputs.flip(-1), inputs)
-        place = index.to(self.device)
-        batch = Batch(inputs, self.observed[place], place)
+    def _step(self, inputs: Tensor, index: Tensor, flip: Tensor | None) -> Tensor:
+        """One optimiser step; returns the loss without gradient.
+
+        Args:
+            inputs: uint8 images (B, C, H, W) or float features (B, D), on the device.
+            index: (B,) positions in the training split.
+            flip: (B,) bool, which images to mirror; None for features.
+        """
+        inputs = self.model.preprocess(inputs)
+        if flip is not None:
+            inputs = torch.where(flip[:, None, None, None], inputs.flip(-1), inputs)
+        batch = Batch(inputs, self.observed[index], index)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "fast"):
             out: ModelOutput = self.model(inputs)
         loss: Tensor = self.method(ModelOutput(out.logits.float(), out.features.float()), batch)
@@ -192,14 +198,14 @@ class Trainer:
             self.method.after_step(out, batch)
         return loss.detach()
 
-    def _inputs(self, split: Split, index: Tensor) -> Tensor:
-        """Inputs of the examples ``index`` on the device; small splits live there whole."""
-        count = len(split) * math.prod(split.array.shape[1:]) * split.array.itemsize
-        if count > RESIDENT_BYTES:
+    def _inputs(self, split: Split, index: Tensor, device_index: Tensor) -> Tensor:
+        """Inputs of the examples ``index`` (B,), given on the host and on the device; small splits live there."""
+        size = len(split) * math.prod(split.array.shape[1:]) * split.array.itemsize
+        if size > RESIDENT_BYTES:
             return split.gather(index).to(self.device, non_blocking=True)
         if id(split) not in self._resident:
             self._resident[id(split)] = split.gather(torch.arange(len(split))).to(self.device)
-        return self._resident[id(split)][index.to(self.device)]
+        return self._resident[id(split)][device_index]
 
     # -- evaluation ---------------------------------------------------------------------------------------
 
@@ -209,7 +215,7 @@ class Trainer:
         network = self.evaluated.eval()
         rows = []
         for index in torch.arange(len(split)).split(EVALUATION_BATCH):
-            inputs = network.preprocess(self._inputs(split, index))
+            inputs = network.preprocess(self._inputs(split, index, index.to(self.device)))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "fast"):
                 rows.append(network(inputs).logits.float())
         return torch.cat(rows)

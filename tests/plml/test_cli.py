@@ -89,7 +89,8 @@ def test_predict_gives_names_and_probabilities(trained: Path) -> None:
     table = plml("predict", "run/best.pt", "photos", "--top", "2", cwd=trained)
     assert table.returncode == DONE, table.stderr
     assert table.stdout.count(".png") == 3
-    rows = [json.loads(line) for line in plml("predict", "run/best.pt", "photos", "--json", cwd=trained).stdout.splitlines()]
+    lines = plml("predict", "run/best.pt", "photos", "--json", cwd=trained).stdout.splitlines()
+    rows = [json.loads(line) for line in lines]
     assert len(rows) == 3
     assert all(0 <= p <= 1 for row in rows for p in row["probabilities"].values())
     assert len(rows[0]["probabilities"]) == 10
