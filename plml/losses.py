@@ -10,7 +10,7 @@ Reduction is the method's business; in this family it is the mean over all B * L
 import torch.nn.functional as F
 from torch import Tensor
 
-from plml.methods.base import Compat
+from plml.compat import Compat
 
 EPSILON = 1e-5
 

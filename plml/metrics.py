@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from plml.compat import Compat
 from plml.labels import NEGATIVE, POSITIVE, UNKNOWN
-from plml.methods.base import Compat
 
 ASL_EPSILON = 1e-8
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from plml.compat import Compat
 from plml.errors import ConfigError, nearest
-from plml.methods.base import Compat
 from plml.metrics import known_mean_average_precision, mean_average_precision
 
 STOP_RULES: dict[str, type["StopRule"]] = {}

@@ -1,13 +1,12 @@
 """The contract of a method: one file in this folder, registered by subclassing, nothing else to edit."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from plml.compat import Compat as Compat
 from plml.errors import ConfigError, nearest
 from plml.labels import POSITIVE, Batch, LabelInfo, ModelOutput
-
-Compat = Literal["fixed", "reference"]
 
 METHODS: dict[str, type["Method"]] = {}
 
@@ -94,5 +93,3 @@ def find_method(name: str) -> type[Method]:
     if name not in METHODS:
         raise ConfigError(f"method.name: there is no method '{name}'{nearest(name, METHODS)}")
     return METHODS[name]
-
-
