@@ -1,0 +1,334 @@
+"""The ledger: an Optuna study in a storage holds every trial; whatever runs can be killed and read back from it.
+
+A trial that did not end is put back to WAITING with its number, parameters, intermediate values and pruner state
+intact, so a study of n configurations has n Optuna trials however often its driver died.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from plml import __version__
+from plml.errors import ConfigError
+from plml.schema import flatten
+from tune.folders import StudyFolder
+from tune.samplers import build_pruner, build_sampler
+from tune.study import Study
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+DRIVER_DEATHS = 10  # deaths of the driver during one trial, without an epoch of progress, before the trial is given up
+DUPLICATES = 50  # known configurations drawn in a row before a space counts as exhausted
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def open_storage(storage: str, *, repair: bool = False) -> BaseStorage:
+    """Open a journal file or a database URL.
+
+    Args:
+        storage: path of a journal file, or a URL such as ``sqlite:////ABS/study.db`` or ``postgresql+psycopg2://...``.
+        repair: only for the holder of the study's lock: remove what a killed driver left behind, a lock file and a
+            torn last line.
+
+    Raises:
+        ConfigError: the storage cannot be opened.
+    """
+    try:
+        if "://" in storage:
+            return RDBStorage(storage)
+        file = Path(storage)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if repair:
+            repair_journal(file)
+        return JournalStorage(JournalFileBackend(str(file)))
+    except Exception as error:  # Optuna lets the driver's own errors through: OSError, SQLAlchemyError, ImportError
+        raise ConfigError(f"--storage {storage} cannot be opened: {' '.join(str(error).split())}") from error
+
+
+def repair_journal(file: Path) -> None:
+    """Remove a dead driver's lock and cut off a last line that was not written to its end."""
+    lock = file.with_name(f"{file.name}.lock")
+    if lock.is_symlink():
+        lock.unlink()
+    if not file.is_file():
+        return
+    content = file.read_bytes()
+    if content and not content.endswith(b"\n"):
+        with file.open("rb+") as journal:
+            journal.truncate(content.rfind(b"\n") + 1)
+
+
+def is_counted(trial: FrozenTrial) -> bool:
+    """Whether a trial is one of the study's own configurations: not prior knowledge, a duplicate or replaced."""
+    return not trial.user_attrs.get("superseded") and not trial.user_attrs.get("prior")
+
+
+def counted_trials(study: optuna.Study, states: Sequence[TrialState] | None = None) -> list[FrozenTrial]:
+    """Return the study's own trials that were begun, by number; ``states`` narrows them down."""
+    trials = study.get_trials(deepcopy=False, states=states)
+    return [trial for trial in trials if is_counted(trial) and "key" in trial.user_attrs]
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """Return COMPLETE, PRUNED, FAILED, RUNNING or INTERRUPTED."""
+    names = {TrialState.FAIL: "FAILED", TrialState.WAITING: "INTERRUPTED"}
+    return names.get(trial.state, trial.state.name)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial that is to be trained now.
+
+    Attributes:
+        trial: Optuna's handle.
+        key: its name, which stays the same through all attempts; also the name of its run folder.
+        values: ``{path: value}``.
+        attempt: 1 for the first.
+    """
+
+    trial: Trial
+    key: str
+    values: Mapping[str, Any]
+    attempt: int
+
+
+class Ledger:
+    """The study's trials. Only the holder of the study's lock may write.
+
+    Args:
+        study: the checked study file.
+        folder: where it runs.
+        storage: journal file or URL.
+        n_trials: budget of unique configurations.
+
+    Raises:
+        ConfigError: the storage cannot be opened, or holds this study with another search space, base
+            configuration or objective.
+    """
+
+    def __init__(self, study: Study, folder: StudyFolder, storage: str, n_trials: int) -> None:
+        self.study, self.folder, self.storage, self.n_trials = study, folder, storage, n_trials
+        backend = open_storage(storage, repair=True)
+        self.is_new = study.name not in [summary.study_name for summary in optuna.get_all_study_summaries(backend)]
+        self.optuna = optuna.create_study(
+            study_name=study.name,
+            storage=backend,
+            direction="maximize" if study.config.objective.mode == "max" else "minimize",
+            load_if_exists=True,
+            pruner=build_pruner(study.config.pruner, study.base.total_epochs),
+        )
+        self._compare_spec()
+        self._cells: Iterator[dict[str, Any]] | None = None
+        self._duplicates_in_a_row = 0
+
+    def _compare_spec(self) -> None:
+        spec = json.loads(json.dumps(self.study.spec()))
+        stored = self.optuna.user_attrs.get("spec")
+        if stored is None:
+            self.optuna.set_user_attr("spec", spec)
+            self.optuna.set_user_attr("plml_version", __version__)
+            return
+        changes = spec_changes(stored, spec)
+        if changes:
+            raise ConfigError(
+                f"study '{self.study.name}' in {self.folder.path} was begun with another definition:\n"
+                + "\n".join(f"  {change}" for change in changes)
+                + "\nfinished trials cannot be compared with new ones; give --fork NEW to go on under another name "
+                "with the old trials as prior knowledge, or --fresh to begin again"
+            )
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Return the study's own trials, see :func:`counted_trials`."""
+        return counted_trials(self.optuna, states or None)
+
+    def begun(self) -> int:
+        """Return how many unique configurations were begun."""
+        return len(self.trials())
+
+    def ended(self) -> int:
+        """Return how many unique configurations have ended."""
+        return len(self.trials(*ENDED))
+
+    # -- asking -------------------------------------------------------------------------------------------
+
+    def ask(self) -> Asked | None:
+        """Return the next trial: an interrupted one, a point to try first, or a new draw; None when nothing is left.
+
+        Raises:
+            ConfigError: the draw cannot be trained; it is in the ledger as such, and the next call draws again.
+        """
+        while True:
+            waiting = self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            if not waiting:
+                if self.begun() >= self.n_trials or self._duplicates_in_a_row >= DUPLICATES:
+                    return None
+                fixed = self._next_fixed()
+                if fixed is not None:
+                    self.optuna.enqueue_trial(fixed.pop("params"), user_attrs=fixed)
+                elif self.study.config.sampler.name == "grid":
+                    return None
+            number = min((t.number for t in waiting), default=len(self.optuna.get_trials(deepcopy=False)))
+            self.optuna.sampler = build_sampler(
+                self.study.config.sampler, number, conditional=self.study.space.is_conditional
+            )
+            asked = self._begin(self.optuna.ask())
+            if asked is not None:
+                return asked
+
+    def _begin(self, trial: Trial) -> Asked | None:
+        """Give a trial its key, or drop it if its configuration is known already."""
+        values = self.study.space.suggest(trial)
+        attempt = trial.user_attrs.get("attempt", 1)
+        if "key" in trial.user_attrs:
+            return Asked(trial, trial.user_attrs["key"], values, attempt)
+        try:
+            fingerprint = self.study.space.resolve(values).fingerprint
+        except ConfigError as error:
+            trial.set_user_attr("values", values)
+            trial.set_user_attr("key", f"{trial.number:04d}")
+            self.tell_violation(trial, "invalid", str(error))
+            raise
+        known = {t.user_attrs.get("fingerprint"): t.user_attrs["key"] for t in self.trials()}
+        if fingerprint in known:
+            trial.set_user_attr("superseded", f"the same configuration as trial {known[fingerprint]}")
+            self.optuna.tell(trial, state=TrialState.FAIL)
+            self._duplicates_in_a_row += 1
+            return None
+        self._duplicates_in_a_row = 0
+        key = f"{trial.number:04d}"
+        for name, value in (("values", values), ("fingerprint", fingerprint), ("attempt", attempt), ("key", key)):
+            trial.set_user_attr(name, value)  # the key last: with it the trial counts as begun
+        return Asked(trial, key, values, attempt)
+
+    def _next_fixed(self) -> dict[str, Any] | None:
+        """Return the first point, or cell of the grid, that no trial was made for yet."""
+        taken = {t.user_attrs["fixed"] for t in self.optuna.get_trials(deepcopy=False) if "fixed" in t.user_attrs}
+        for place, params in enumerate(self.study.points):
+            if f"point {place}" not in taken:
+                return {"params": dict(params), "fixed": f"point {place}"}
+        if self.study.config.sampler.name != "grid":
+            return None
+        if self._cells is None:
+            self._cells = self.study.space.cells()
+        for cell in self._cells:
+            label = json.dumps(cell, sort_keys=True)
+            if label not in taken:
+                return {"params": self.study.space.to_params(cell, "grid"), "fixed": label}
+        return None
+
+    # -- telling ------------------------------------------------------------------------------------------
+
+    def report(self, trial: Trial, values: Sequence[tuple[int, float]]) -> None:
+        """Store running bests ``(epoch, value)``; those that are stored already stay."""
+        known = self._frozen(trial).intermediate_values
+        for epoch, value in values:
+            if epoch + 1 not in known:
+                trial.report(value, epoch + 1)  # Optuna's step: completed epochs
+
+    def tell_complete(self, trial: Trial, value: float) -> None:
+        """The trial trained to its end."""
+        self.optuna.tell(trial, value)
+
+    def tell_pruned(self, trial: Trial) -> None:
+        """The pruner stopped the trial."""
+        trial.set_user_attr("reason", "pruned")
+        self.optuna.tell(trial, state=TrialState.PRUNED)
+
+    def tell_violation(self, trial: Trial, kind: str, detail: str) -> None:
+        """The configuration cannot be trained: ``diverged``, ``out_of_memory`` or ``invalid``.
+
+        Told as PRUNED with a violated constraint: samplers learn from that to keep away, and ignore a FAIL.
+        """
+        trial.set_user_attr("reason", kind)
+        trial.set_user_attr("error", detail)
+        trial.set_constraint(kind, 1.0)
+        self.optuna.tell(trial, state=TrialState.PRUNED)
+
+    def tell_failed(self, trial: Trial, detail: str) -> None:
+        """The trial could not be run."""
+        trial.set_user_attr("reason", "failed")
+        trial.set_user_attr("error", detail)
+        self.optuna.tell(trial, state=TrialState.FAIL)
+
+    def put_back(self, trial: Trial | FrozenTrial, *, attempt: int | None = None, error: str = "") -> None:
+        """Let a running trial wait for its next attempt, with everything it has."""
+        if attempt is not None:
+            self._set_attr(trial, "attempt", attempt)
+        if error:
+            self._set_attr(trial, "last_error", error)
+        self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+    # -- coming back --------------------------------------------------------------------------------------
+
+    def reconcile(self) -> int:
+        """Put back every trial that a dead driver left RUNNING; return how many. Needs the study's lock."""
+        orphans = self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for orphan in orphans:
+            epochs = len(orphan.intermediate_values)
+            deaths = 1 + (orphan.user_attrs.get("deaths", 0) if orphan.user_attrs.get("epochs") == epochs else 0)
+            self._set_attr(orphan, "epochs", epochs)
+            self._set_attr(orphan, "deaths", deaths)
+            if deaths > DRIVER_DEATHS:
+                self._set_attr(orphan, "reason", "failed")
+                self._set_attr(orphan, "error", f"the driver died {deaths} times during this trial")
+                self.optuna.tell(orphan.number, state=TrialState.FAIL)
+            else:
+                self.put_back(orphan)
+        return len(orphans)
+
+    def retry_failed(self) -> int:
+        """Enqueue every FAILED trial again under its old key; return how many."""
+        failed = self.trials(TrialState.FAIL)
+        for trial in failed:
+            kept = {name: trial.user_attrs[name] for name in ("key", "values", "fingerprint", "run_id") if name in trial.user_attrs}
+            self._set_attr(trial, "superseded", "tried again")
+            self.optuna.enqueue_trial(trial.params, user_attrs={**kept, "attempt": 1})
+        return len(failed)
+
+    def learn_from(self, other: optuna.Study) -> tuple[int, int]:
+        """Add another study's finished trials as prior knowledge; return how many fitted and how many did not."""
+        fitted = refused = 0
+        for trial in counted_trials(other, (TrialState.COMPLETE, TrialState.PRUNED)):
+            try:
+                params = self.study.space.to_params(trial.user_attrs["values"])
+            except ConfigError:
+                refused += 1
+                continue
+            self.optuna.add_trial(
+                optuna.trial.create_trial(
+                    state=trial.state,
+                    value=trial.value,
+                    params=params,
+                    distributions=self.study.space.distributions(params),
+                    intermediate_values=trial.intermediate_values,
+                    user_attrs={"prior": f"{other.study_name}/{trial.user_attrs['key']}", "values": trial.user_attrs["values"]},
+                )
+            )
+            fitted += 1
+        return fitted, refused
+
+    def _set_attr(self, trial: Trial | FrozenTrial, name: str, value: Any) -> None:
+        self.optuna._storage.set_trial_user_attr(trial._trial_id, name, value)
+
+    def _frozen(self, trial: Trial) -> FrozenTrial:
+        return self.optuna._storage.get_trial(trial._trial_id)
+
+
+def spec_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return one line for each path whose value differs."""
+    before, after = flatten(old), flatten(new)
+    return [
+        f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}"
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path)
+    ]
