@@ -258,6 +258,18 @@ class Tracker:
             if not token:
                 return states
 
+    def find_runs(self, experiment_id: str, tags: Mapping[str, str]) -> list[str]:
+        """Return the ids of the runs that bear all of ``tags``, newest first."""
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        found = self._call(
+            lambda client: client.search_runs([experiment_id], query, max_results=1000), f"look for runs with {query}"
+        )
+        return [run.info.run_id for run in found]
+
+    def delete_run(self, run_id: str) -> None:
+        """Move a run to MLflow's trash; ``mlflow gc`` empties it, ``MlflowClient.restore_run`` brings it back."""
+        self._call(lambda client: client.delete_run(run_id), f"delete run {run_id}")
+
     @property
     def is_server(self) -> bool:
         """Whether the store is an MLflow server rather than a database."""
@@ -325,7 +337,7 @@ class RunLogger:
         self._quiet_until = 0.0
         self._warned = False
         if self._uri and self._run_id:
-            _import_mlflow(uri, timeout_s)
+            _import_mlflow(self._uri, timeout_s)
 
     def log(self, report: EpochReport) -> None:
         """Tell ``report`` and those that could not be told before; never raises, never waits longer than allowed."""
