@@ -1,0 +1,36 @@
+"""Digests that name data: two runs with the same digest saw the same examples and labels."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from plml.data.source import Part
+from plml.labels import LabelArray
+
+
+def source_digest(class_names: Sequence[str], parts: Iterable[Part | None], recipe: str = "") -> str:
+    """Return the SHA-256 over class names, ids and labels of all parts; ``recipe`` names what else matters."""
+    sha = hashlib.sha256("\n".join([recipe, *class_names]).encode())
+    for part in parts:
+        if part is None:
+            sha.update(b"\0none")
+            continue
+        sha.update("\0".join([str(len(part)), *part.ids]).encode())
+        _add_labels(sha, part.truth)
+        _add_labels(sha, part.observed)
+    return sha.hexdigest()
+
+
+def labels_digest(start: str, matrices: Iterable[LabelArray]) -> str:
+    """Return the SHA-256 over ``start`` and label matrices, in order."""
+    sha = hashlib.sha256(start.encode())
+    for matrix in matrices:
+        _add_labels(sha, matrix)
+    return sha.hexdigest()
+
+
+def _add_labels(sha: "hashlib._Hash", labels: LabelArray | None) -> None:
+    if labels is not None:
+        sha.update(str(labels.shape).encode())
+        sha.update(np.ascontiguousarray(labels, dtype=np.int8).tobytes())

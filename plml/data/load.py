@@ -1,0 +1,110 @@
+"""From a configuration to a :class:`~plml.data.bundle.Bundle`: read, draw the label setting, split, decode once."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from plml.config import TrainConfig
+from plml.data.bundle import Bundle, Split
+from plml.data.cache import default_cache_dir
+from plml.data.digest import labels_digest
+from plml.data.features import part_features
+from plml.data.inputs import part_pixels, parts, read_source
+from plml.data.source import Part, Source
+from plml.data.split import Rows, split_rows, subsample_rows
+from plml.errors import DataError
+from plml.labels import UNKNOWN, LabelArray, as_tensor
+from plml.observation import observe
+
+
+def load_bundle(
+    config: TrainConfig, *, cache_dir: Path | None = None, device: torch.device | None = None, progress: bool = False
+) -> Bundle:
+    """Load what ``config`` trains and evaluates on.
+
+    The label setting is drawn on each official part with a fresh random stream, before validation is carved
+    from train (Cole et al., section 4): a carved validation split shares the training part's draw, one that the
+    data set brings has its own. Mode ``linear`` gets features: those that the data set brings, or else
+    those of ``config.model``; the other modes get images.
+
+    Args:
+        config: the run.
+        cache_dir: where decoded images and features are kept; default: :func:`default_cache_dir`.
+        device: where features are extracted; default: the CPU.
+        progress: show progress bars if the terminal can.
+
+    Raises:
+        ConfigError: a split would be empty, or data set and mode do not fit.
+        DataError: a file is missing, unreadable or inconsistent; it is named.
+    """
+    data = config.data
+    source = read_source(data)
+    observed = {name: _observed(source, name, part, config) for name, part in parts(source)}
+    arrays = _arrays(source, config, cache_dir or default_cache_dir(), device, progress)
+    train_rows, val_rows = _rows(source, config)
+    val_part = "train" if source.val is None else "val"
+    official = dict(parts(source))
+
+    def split(name: str, rows: Rows) -> Split:
+        part = official[name]
+        return Split(
+            ids=[part.ids[row] for row in rows],
+            rows=rows,
+            array=arrays[name],
+            truth=as_tensor(part.truth[rows]),
+            observed=as_tensor(observed[name][rows]),
+        )
+
+    return Bundle(
+        name=source.name,
+        class_names=tuple(source.class_names),
+        train=split("train", train_rows),
+        val=split(val_part, val_rows),
+        test=split("test", np.arange(len(source.test), dtype=np.int64)),
+        expected_positives=data.expected_positives or source.expected_positives,
+        flip=source.flip if data.flip is None else data.flip,
+        digest=labels_digest(source.digest, observed.values()),
+    )
+
+
+def _observed(source: Source, name: str, part: Part, config: TrainConfig) -> LabelArray:
+    """Draw the label setting on one official part and hold it to the law: known means true."""
+    # Most data sets that bring observed labels do so for training only; test labels choose nothing.
+    given = part.truth if part.observed is None and name == "test" else part.observed
+    labels = observe(part.truth, config.data.observation, config.data.observation_seed, given)
+    wrong = np.argwhere((labels != UNKNOWN) & (part.truth != UNKNOWN) & (labels != part.truth))
+    if len(wrong):
+        row, column = wrong[0]
+        raise DataError(
+            f"data set '{source.name}', {name} part: the observed label of '{part.ids[row]}' for "
+            f"'{source.class_names[column]}' is {labels[row, column]}, its true label {part.truth[row, column]} "
+            f"({len(wrong)} such entries); a known label must be true"
+        )
+    return labels
+
+
+def _arrays(
+    source: Source, config: TrainConfig, cache_dir: Path, device: torch.device | None, progress: bool
+) -> dict[str, NDArray[np.uint8] | NDArray[np.float32]]:
+    arrays: dict[str, NDArray[np.uint8] | NDArray[np.float32]] = {}
+    for name, part in parts(source):
+        if config.mode == "linear":
+            arrays[name] = part_features(
+                source, part, config, cache_dir=cache_dir, device=device, progress=progress, label=name
+            )
+        else:
+            arrays[name] = part_pixels(source, part, config.data, cache_dir=cache_dir, progress=progress).array
+    return arrays
+
+
+def _rows(source: Source, config: TrainConfig) -> tuple[Rows, Rows]:
+    data = config.data
+    if source.val is None:
+        train, val = split_rows(len(source.train), data.val_fraction, data.split_seed)
+    else:
+        train, val = (np.arange(len(part), dtype=np.int64) for part in (source.train, source.val))
+    return subsample_rows(
+        train, val, train_fraction=data.subsample_train, val_fraction=data.subsample_val, seed=data.subsample_seed
+    )

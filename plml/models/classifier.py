@@ -1,0 +1,81 @@
+"""The network that is trained: preprocessing, backbone, head."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from plml.config import ModelConfig
+from plml.errors import ConfigError
+from plml.labels import ModelOutput
+from plml.models.backbones import BACKBONES
+from plml.models.heads import HEADS
+from plml.models.normalization import normalize
+from plml.models.weights import load_backbone_weights
+
+
+class Classifier(nn.Module):
+    """Backbone and head; without a backbone the inputs are features and the head is all there is.
+
+    Args:
+        backbone: maps images (B, C, H, W) to (B, D, h, w), or None.
+        head: maps those, or features (B, D), to a ModelOutput.
+        photo: normalise with ImageNet's mean and standard deviation; else scale to [0, 1] only.
+    """
+
+    def __init__(self, backbone: nn.Module | None, head: nn.Module, *, photo: bool = False) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self._photo = photo
+
+    def preprocess(self, inputs: Tensor) -> Tensor:
+        """Return float inputs: uint8 images (B, C, H, W) are scaled and normalised, floats are taken as they are."""
+        if inputs.is_floating_point():
+            return inputs
+        if not self._photo:
+            return inputs.float().div(255)
+        return normalize(inputs.expand(-1, 3, -1, -1) if inputs.shape[1] == 1 else inputs)
+
+    def forward(self, inputs: Tensor) -> ModelOutput:
+        """Return logits (B, L) and pooled features (B, D) of images (uint8, or preprocessed) or features."""
+        features = self.preprocess(inputs)
+        if self.backbone is not None:
+            features = self.backbone(features)
+        out: ModelOutput = self.head(features)
+        return out
+
+    def param_groups(self, lr: float, head_lr_mult: float = 1.0) -> list[dict[str, Any]]:
+        """Return optimiser groups: backbone at ``lr``, head at ``lr * head_lr_mult``."""
+        groups = [{"params": list(self.head.parameters()), "lr": lr * head_lr_mult}]
+        if self.backbone is not None:
+            groups.insert(0, {"params": list(self.backbone.parameters()), "lr": lr})
+        return groups
+
+
+def build_model(
+    config: ModelConfig, *, num_classes: int, input_shape: tuple[int, ...], download: bool = False
+) -> Classifier:
+    """Build the network of ``config``; its random start comes from torch's global generator, backbone first.
+
+    Args:
+        config: backbone, weights and head.
+        num_classes: L.
+        input_shape: (C, H, W) of images, or (D,) of features: then the model is the head alone.
+        download: fetch weights that are named but not on disk.
+
+    Raises:
+        ConfigError: the backbone cannot take such images.
+        DataError: the weights are missing or do not fit.
+    """
+    spec = BACKBONES[config.backbone]
+    if len(input_shape) == 1:
+        return Classifier(None, HEADS[config.head](input_shape[0], num_classes))
+    channels = input_shape[0]
+    if spec.photo and channels not in (1, 3):
+        raise ConfigError(
+            f"model.backbone: '{config.backbone}' takes images of 3 channels, or 1 that it repeats, got {channels}"
+        )
+    backbone = spec.build(channels)
+    if config.weights is not None:
+        load_backbone_weights(backbone, config, download=download)
+    return Classifier(backbone, HEADS[config.head](spec.feature_dim, num_classes), photo=spec.photo)
