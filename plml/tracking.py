@@ -14,7 +14,8 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -366,6 +367,31 @@ class RunLogger:
             self._client = _connect(self._uri)
         for batch in _batches(reports):
             _log_points(self._run_id, batch, self._client)
+
+
+@contextmanager
+def system_load(uri: str | None, run_id: str | None) -> Iterator[None]:
+    """Log the load of processor, memory, disk and GPUs to a run within the block; None: log nothing.
+
+    MLflow samples every GPU of the machine, not only those of the run.
+    """
+    if uri is None or run_id is None:
+        yield
+        return
+    _import_mlflow(uri, 10.0)
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    try:
+        monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
+        monitor.start()
+    except Exception as error:  # noqa: BLE001 - no trouble with tracking may end a training run
+        logger.warning("MLflow at %s does not take system metrics (%s)", uri, _reason(error, uri))
+        yield
+        return
+    try:
+        yield
+    finally:
+        monitor.finish()
 
 
 def _import_mlflow(uri: str, timeout_s: float) -> None:
