@@ -10,8 +10,6 @@ import json
 import logging
 import math
 import os
-import re
-import threading
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,87 +17,24 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import quote, urlsplit
 
-from plml.errors import PlmlError
 from plml.report import EpochReport
+from plml.tracking_calls import bounded, reason
+from plml.tracking_format import DELIVERED, FIRST, batches, flat_params, metric_points
+from plml.tracking_uri import LOCAL_UI, TrackingError, check_uri, sqlite_file
+from plml.tracking_view import VIEW_TAG, charts_link, compare_link, table_link, view_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.store.entities import PagedList
 
+__all__ = ["RunLogger", "Tracker", "TrackingError", "check_uri", "flat_params"]
+
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-LOCAL_UI = "http://127.0.0.1:5000"
-DELIVERED = "time/epoch"  # one point a report, in the same transaction as its metrics: the receipt of a delivery
 _LONG = 30.0  # creating a database or copying a checkpoint may take so many times the limit of a call
-_PARAM_CHARS = 6000  # what MLflow stores of a parameter's value
-_METRICS_PER_BATCH = 1000
-
-
-class TrackingError(PlmlError):
-    """The tracking store cannot be used as asked, or does not answer."""
-
-
-def check_uri(uri: str) -> str:
-    """Return ``uri`` if every process of a study may use it from any folder; raise TrackingError otherwise."""
-    text = uri.strip()
-    scheme = text.split(":", 1)[0].lower() if re.match(r"^[A-Za-z][A-Za-z0-9+.\-]*:", text) else ""
-    if scheme in ("http", "https"):
-        if not urlsplit(text).hostname:
-            raise TrackingError(f"tracking URI '{uri}' names no host; type for example {LOCAL_UI}")
-        return text.rstrip("/")
-    if scheme.split("+")[0] == "postgresql":
-        return text
-    if scheme == "sqlite":
-        path = re.sub(r"^(///|//)?", "", text.split(":", 1)[1], count=1)
-        if text.startswith("sqlite:////") and len(path) > 1:
-            return text
-        if path in ("", "/", ":memory:"):
-            raise TrackingError(f"tracking URI '{uri}' names no file that other processes could open; {_type()}")
-        raise TrackingError(f"tracking URI '{uri}' is relative to a folder that changes; {_type(path)}")
-    if scheme in ("", "file"):
-        path = re.sub(r"^file:(//)?", "", text)
-        return _refuse_files(uri, path)
-    raise TrackingError(
-        f"tracking URI '{uri}' must begin with sqlite:////, http://, https:// or postgresql://; {_type()}"
-    )
-
-
-def _refuse_files(uri: str, path: str) -> str:
-    file = path if path.endswith((".db", ".sqlite")) else f"{path.rstrip('/')}/mlflow.db"
-    raise TrackingError(f"tracking URI '{uri}' is a folder or file, and MLflow needs a database; {_type(file)}")
-
-
-def _type(path: str = "mlflow.db") -> str:
-    """The exact text to type for a database at ``path``."""
-    return f"type sqlite:///{Path(path).expanduser().absolute()}"
-
-
-def flat_params(params: Mapping[str, Any], log_scaled: Collection[str] = ()) -> dict[str, str]:
-    """Return parameters as MLflow stores them: text, lists as JSON, None as ``none``, at most 6000 characters.
-
-    Args:
-        params: ``{dotted path: value}``.
-        log_scaled: paths searched on a log scale; each positive one also appears as ``log10 PATH``, because the
-            axes of MLflow's parallel coordinates are linear.
-    """
-    texts = {path: _text(value)[:_PARAM_CHARS] for path, value in params.items()}
-    for path in log_scaled:
-        value = params.get(path)
-        if isinstance(value, int | float) and value > 0:
-            texts[f"log10 {path}"] = f"{math.log10(value):.4f}"
-    return texts
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return json.dumps(value) if isinstance(value, list | tuple | dict) else str(value)
 
 
 class Tracker:
@@ -131,11 +66,12 @@ class Tracker:
                 file, or in the current folder for PostgreSQL. A server decides for itself.
         """
         location = None if self.is_server else str((artifact_root or self._default_artifacts()).absolute())
-        if self.uri.startswith("sqlite"):
+        if file := sqlite_file(self.uri):
             try:
-                self._sqlite_file().parent.mkdir(parents=True, exist_ok=True)
+                file.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise TrackingError(f"the folder of tracking URI '{self.uri}' cannot be made: {error}") from None
+        tags = {VIEW_TAG: view_state(FIRST, True, ["method.name", "optim.lr"], ["method.name", "optim.lr"])}
 
         def find_or_create(client: "MlflowClient") -> tuple[str, str]:
             from mlflow.exceptions import MlflowException
@@ -145,7 +81,7 @@ class Tracker:
                 if experiment is not None:
                     return experiment.experiment_id, experiment.lifecycle_stage
                 try:
-                    return client.create_experiment(name, artifact_location=location), "active"
+                    return client.create_experiment(name, location, tags), "active"
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise
@@ -203,7 +139,7 @@ class Tracker:
 
     def log_reports(self, run_id: str, reports: Iterable[EpochReport]) -> None:
         """Write the metrics of ``reports`` by step; telling a report again changes nothing."""
-        for batch in _batches(list(reports)):
+        for batch in batches(list(reports)):
             self._call(partial(_log_points, run_id, batch), f"log metrics of run {run_id}")
 
     def delivered_epochs(self, run_id: str) -> set[int]:
@@ -271,6 +207,18 @@ class Tracker:
         """Move a run to MLflow's trash; ``mlflow gc`` empties it, ``MlflowClient.restore_run`` brings it back."""
         self._call(lambda client: client.delete_run(run_id), f"delete run {run_id}")
 
+    def publish_view(
+        self, experiment_id: str, *, metric: str, maximize: bool, axes: Sequence[str], columns: Sequence[str]
+    ) -> None:
+        """Set what :meth:`experiment_url` and :meth:`table_url` show; see :func:`plml.tracking_view.view_state`."""
+        state = view_state(metric, maximize, axes, columns)
+        self._call(lambda client: client.set_experiment_tag(experiment_id, VIEW_TAG, state), "set up the page")
+
+    def experiment_of(self, run_id: str) -> str:
+        """Return the id of the run's experiment."""
+        identifier: str = self._call(lambda client: client.get_run(run_id), f"read run {run_id}").info.experiment_id
+        return identifier
+
     @property
     def is_server(self) -> bool:
         """Whether the store is an MLflow server rather than a database."""
@@ -283,23 +231,26 @@ class Tracker:
             return None
         return f"mlflow server --backend-store-uri '{self.uri}' --host 127.0.0.1 --port 5000"
 
-    def experiment_url(self, experiment_id: str) -> str:
-        """Return the link to the experiment's runs."""
-        return f"{self._ui()}/#/experiments/{experiment_id}/runs"
-
-    def compare_url(self, experiment_id: str, run_ids: Sequence[str]) -> str:
-        """Return the link that compares the given runs."""
-        runs, experiments = quote(json.dumps(list(run_ids))), quote(json.dumps([experiment_id]))
-        return f"{self._ui()}/#/compare-runs?runs={runs}&experiments={experiments}"
-
-    def _ui(self) -> str:
+    @property
+    def ui(self) -> str:
+        """Address of the pages: the server's, or that of ``ui_command``."""
         return self.uri if self.is_server else LOCAL_UI
 
-    def _sqlite_file(self) -> Path:
-        return Path(self.uri.removeprefix("sqlite:///").partition("?")[0])
+    def experiment_url(self, experiment_id: str) -> str:
+        """Return the link that opens on filled charts: parallel coordinates, figures, learning curves, best first."""
+        return charts_link(self.ui, experiment_id)
+
+    def table_url(self, experiment_id: str) -> str:
+        """Return the link that opens on the runs table with columns of metrics and searched parameters."""
+        return table_link(self.ui, experiment_id)
+
+    def compare_url(self, experiment_id: str, run_ids: Sequence[str]) -> str:
+        """Return the link that compares the given runs, such as the best of each method."""
+        return compare_link(self.ui, experiment_id, run_ids)
 
     def _default_artifacts(self) -> Path:
-        return (self._sqlite_file().parent if self.uri.startswith("sqlite") else Path.cwd()) / "mlartifacts"
+        file = sqlite_file(self.uri)
+        return (file.parent if file else Path.cwd()) / "mlartifacts"
 
     def _call(self, call: Callable[["MlflowClient"], T], what: str, *, long: bool = False) -> T:
         """Run ``call`` with the client, bounded in time; turn whatever goes wrong into TrackingError."""
@@ -310,11 +261,11 @@ class Tracker:
             return call(self._client)
 
         try:
-            return _bounded(run, self.timeout_s * (_LONG if long else 1))
+            return bounded(run, self.timeout_s * (_LONG if long else 1))
         except TrackingError:
             raise
         except Exception as error:
-            raise TrackingError(f"could not {what} at {self.uri}: {_reason(error, self.uri)}") from error
+            raise TrackingError(f"could not {what} at {self.uri}: {reason(error, self.uri)}") from error
 
 
 class RunLogger:
@@ -349,7 +300,7 @@ class RunLogger:
             return
         told = list(self._untold)
         try:
-            _bounded(lambda: self._tell(told), self._timeout_s)
+            bounded(lambda: self._tell(told), self._timeout_s)
         except Exception as error:  # noqa: BLE001 - no trouble with tracking may end a training run
             self._quiet_until = time.monotonic() + self._quiet_s
             if not self._warned:
@@ -357,7 +308,7 @@ class RunLogger:
                 logger.warning(
                     "MLflow at %s does not take metrics (%s); training goes on, they are delivered later",
                     self._uri,
-                    _reason(error, self._uri),
+                    reason(error, self._uri),
                 )
         else:
             self._untold = self._untold[len(told) :]
@@ -365,7 +316,7 @@ class RunLogger:
     def _tell(self, reports: list[EpochReport]) -> None:
         if self._client is None:
             self._client = _connect(self._uri)
-        for batch in _batches(reports):
+        for batch in batches(reports):
             _log_points(self._run_id, batch, self._client)
 
 
@@ -385,7 +336,7 @@ def system_load(uri: str | None, run_id: str | None) -> Iterator[None]:
         monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
         monitor.start()
     except Exception as error:  # noqa: BLE001 - no trouble with tracking may end a training run
-        logger.warning("MLflow at %s does not take system metrics (%s)", uri, _reason(error, uri))
+        logger.warning("MLflow at %s does not take system metrics (%s)", uri, reason(error, uri))
         yield
         return
     try:
@@ -421,63 +372,13 @@ def _connect(uri: str) -> "MlflowClient":
     return MlflowClient(tracking_uri=uri)
 
 
-def _bounded(call: Callable[[], T], limit_s: float) -> T:
-    """Return ``call()`` or raise what it raised; raise TimeoutError after ``limit_s`` and let it end by itself."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="plml-tracking", daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError(f"no answer within {limit_s:g} s")
-    return results[0]
-
-
-def _batches(reports: Sequence[EpochReport]) -> list[list[EpochReport]]:
-    """Group reports so that a batch keeps MLflow's limit and a report is never torn unless it alone exceeds it."""
-    batches: list[list[EpochReport]] = []
-    room = 0
-    for report in reports:
-        size = len(report.metrics) + 1
-        if size > room:
-            batches.append([])
-            room = _METRICS_PER_BATCH
-        batches[-1].append(report)
-        room -= size
-    return batches
-
-
 def _log_points(run_id: str, reports: Sequence[EpochReport], client: "MlflowClient") -> None:
-    """Write all finite metrics of ``reports``; the receipt goes last, so that it never precedes its metrics."""
+    """Write all points of ``reports``."""
     from mlflow.entities import Metric
 
-    points = []
-    for report in reports:
-        stamp = round(report.time * 1000)
-        for key, value in {**report.metrics, DELIVERED: float(report.epoch)}.items():
-            if math.isfinite(value):
-                points.append(Metric(key, float(value), stamp, report.epoch))
+    points = [Metric(*point) for report in reports for point in metric_points(report)]
     client.log_batch(run_id, metrics=points)
 
 
 def _search(experiment_ids: list[str], client: "MlflowClient", page_token: str | None) -> "PagedList[Run]":
     return client.search_runs(experiment_ids, max_results=1000, page_token=page_token)
-
-
-def _reason(error: BaseException, uri: str) -> str:
-    """One line that says what is wrong, with the command that mends it where there is one."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    if "out-of-date database schema" in text:
-        return f"its schema is of another MLflow version; back the database up, then type: mlflow db upgrade '{uri}'"
-    if isinstance(error, ModuleNotFoundError) and "psycopg" in text:
-        return f"{text}; install plml[postgresql] and begin the URI with postgresql+psycopg2://"
-    return text if len(text) <= 300 else f"{text[:300]} ..."

@@ -1,0 +1,106 @@
+"""The page of MLflow that a printed link opens: which columns, which charts, in which order.
+
+MLflow's runs table shows neither metrics nor parameters by itself, and its charts are one for each metric in
+alphabetical order. The state of the page may be shared, though: the page reads it from a tag of the experiment
+(``mlflow.sharedViewState.KEY``, what its own "Share" button writes) when the link bears ``viewStateShareKey=KEY``.
+Verified by eye and by ``tests/browser`` on MLflow 3.17; a version that knows other keys ignores them.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+VIEW_KEY = "plml"
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
+# Okabe and Ito's palette, told apart with any kind of colour vision; yellow is too pale for lines on white.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#5B4B9A", "#7F7F7F")
+
+
+def method_colors(methods: Sequence[str]) -> dict[str, str]:
+    """Return ``{method: #RRGGBB}``, the same in MLflow and in figures; a ninth method begins the palette again."""
+    return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(dict.fromkeys(methods))}
+
+
+def log10_name(path: str) -> str:
+    """Return the name of the extra parameter that holds the decimal logarithm of ``path``."""
+    return f"log10 {path}"
+
+
+def view_state(metric: str, maximize: bool, axes: Sequence[str], columns: Sequence[str]) -> str:
+    """Return the page's state as JSON.
+
+    Args:
+        metric: what trials are judged by; sorts the runs and colours the lines.
+        maximize: whether larger is better.
+        axes: parameters of the parallel coordinates. A run without one of them may be left out there.
+        columns: parameters shown in the table.
+    """
+    figures = list(dict.fromkeys([metric, "test/mAP"]))
+    curves = list(dict.fromkeys([metric, "val/mAP"]))
+    shown = [*(f"metrics.`{name}`" for name in [*figures, "time/epoch"]), *(f"params.`{name}`" for name in columns)]
+    charts = [_chart("settings", 0, "PARALLEL", selectedParams=list(axes), selectedMetrics=[metric], showAllRuns=True)]
+    charts += [_chart("figures", i, "BAR", metricKey=name) for i, name in enumerate(figures)]
+    charts += [_chart("curves", i, "LINE", metricKey=name, **_LINE) for i, name in enumerate(curves)]
+    return json.dumps(
+        {
+            "searchFilter": "tags.`plml.kind` = 'trial'",
+            "orderByKey": f"metrics.`{metric}`",
+            "orderByAsc": not maximize,
+            "startTime": "ALL",
+            "lifecycleFilter": "Active",
+            "modelVersionFilter": "All Runs",
+            "datasetsFilter": [],
+            "selectedColumns": [*shown, "tags.`plml.state`"],
+            "runsHiddenMode": "FIRST_20_RUNS",
+            "isAccordionReordered": True,
+            "hideEmptyCharts": True,
+            "compareRunSections": [
+                _section("settings", "Which settings", columns=1, height=400),
+                _section("figures", "Which is better", columns=2, height=360),
+                _section("curves", "Learning curves", columns=2, height=360),
+            ],
+            "compareRunCharts": charts,
+        }
+    )
+
+
+_LINE = {
+    "xAxisKey": "step",
+    "useGlobalXaxisKey": True,
+    "lineSmoothness": 0,
+    "useGlobalLineSmoothing": True,
+    "xAxisScaleType": "linear",
+    "scaleType": "linear",
+    "range": {},
+}
+
+
+def _section(uuid: str, name: str, *, columns: int, height: int) -> dict[str, Any]:
+    kept = {"display": True, "isReordered": False, "deleted": False, "isGenerated": False}
+    return {"uuid": f"plml-{uuid}", "name": name, "columns": columns, "cardHeight": height, **kept}
+
+
+def _chart(section: str, place: int, kind: str, **fields: Any) -> dict[str, Any]:
+    kept = {"isGenerated": False, "deleted": False, "runsCountToCompare": 20}
+    if "metricKey" in fields:
+        fields |= {"selectedMetricKeys": [fields["metricKey"]], "displayName": fields["metricKey"]}
+    return {"uuid": f"plml-{section}-{place}", "type": kind, "metricSectionId": f"plml-{section}", **kept, **fields}
+
+
+def charts_link(base: str, experiment_id: str) -> str:
+    """Return the link that opens on the filled charts of an experiment, best run first."""
+    query = {"viewStateShareKey": VIEW_KEY, "compareRunsMode": "CHART", "workflowType": "machine_learning"}
+    return f"{base}/#/experiments/{experiment_id}/runs?{urlencode(query)}"
+
+
+def table_link(base: str, experiment_id: str) -> str:
+    """Return the link that opens on the runs table with columns of metrics and parameters, best run first."""
+    query = {"viewStateShareKey": VIEW_KEY, "workflowType": "machine_learning"}
+    return f"{base}/#/experiments/{experiment_id}/runs?{urlencode(query)}"
+
+
+def compare_link(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """Return the link that sets the given runs side by side."""
+    runs, experiments = (quote(json.dumps(ids, separators=(",", ":"))) for ids in (list(run_ids), [experiment_id]))
+    return f"{base}/#/compare-runs?runs={runs}&experiments={experiments}&workflowType=machine_learning"
