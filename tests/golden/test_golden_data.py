@@ -4,9 +4,9 @@ import hashlib
 
 import torch
 from PIL import Image
+
 from plml.data.pixels import normalize, resize
 from plml.data.split import split_rows, subsample_rows
-
 from plml.labels import check_labels, to_signed
 from plml.observation import observe
 
