@@ -23,7 +23,9 @@ Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-def _chosen(value: Any, path: str, registry: Mapping[str, Callable[..., Any]]) -> dict[str, Any]:
+def _chosen(
+    value: Any, path: str, registry: Mapping[str, Callable[..., Any]], options_path: str = ""
+) -> dict[str, Any]:
     """Check ``{name, **options}`` (or a bare name) against the signature registered under that name."""
     chosen = {"name": value} if isinstance(value, str) else value
     if not isinstance(chosen, Mapping) or not isinstance(chosen.get("name"), str):
@@ -32,7 +34,7 @@ def _chosen(value: Any, path: str, registry: Mapping[str, Callable[..., Any]]) -
     if name not in registry:
         raise ConfigError(f"{path}.name must be a known name, got '{name}'{nearest(name, registry)}")
     options = {key: option for key, option in chosen.items() if key != "name"}
-    model = validate(options_model(registry[name], f"{name}_options"), options, path)
+    model = validate(options_model(registry[name], f"{name}_options"), options, options_path or path)
     return {"name": name, **model.model_dump()}
 
 
@@ -62,7 +64,7 @@ class DataConfig(Strict):
     def _options(self) -> "DataConfig":
         from plml.data.source import DATASETS  # here, because data sets read configurations
 
-        chosen = _chosen({"name": self.name, **self.options}, "data", DATASETS)
+        chosen = _chosen({**self.options, "name": self.name}, "data", DATASETS, "data.options")
         chosen.pop("name")
         object.__setattr__(self, "options", chosen)
         return self

@@ -1,8 +1,6 @@
 """Optimiser, learning-rate schedule and averaged weights of one training stage."""
 
 import math
-from typing import Any
-
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
@@ -21,12 +19,7 @@ def build_optimizer(config: OptimConfig, lr: float, model: Classifier, method: M
     Args:
         lr: learning rate of the backbone, > 0; the head learns ``head_lr_mult`` times as fast.
     """
-    groups: list[dict[str, Any]] = [
-        {"params": list(model.head.parameters()), "lr": lr * config.head_lr_mult},
-        *method.param_groups(lr),
-    ]
-    if model.backbone is not None:
-        groups.insert(0, {"params": list(model.backbone.parameters()), "lr": lr})
+    groups = model.param_groups(lr, config.head_lr_mult) + method.param_groups(lr)
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)
     return torch.optim.Adam(groups, lr=lr, weight_decay=config.weight_decay)

@@ -72,7 +72,8 @@ def _line(model: type[BaseModel], item: Any, prefix: str) -> str:
         return f"unknown key '{dotted}'{hint}"
     if item["type"] == "missing":
         return f"'{dotted}' is required"
-    rule = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
+    rule = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    rule = rule.replace("a valid integer", "an integer").replace("a valid ", "a ")
     if item["type"] == "value_error":
         return f"{dotted}: {rule}" if dotted else rule
     hint = ""

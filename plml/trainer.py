@@ -230,8 +230,11 @@ class Trainer:
         metrics = dict(train)
         metrics |= {f"val/{k}": v for k, v in multilabel_metrics(logits, truth, compat=config.compat).items()}
         metrics["val_observed/mAP"] = criterion_value("map", logits, observed, compat=config.compat)
-        labels = truth if config.selection.labels == "clean" else observed
-        value = criterion_value(config.selection.criterion, logits, labels, compat=config.compat)
+        if config.selection.labels == "clean":
+            # What nobody verified even in the truth (a "difficult" object) is left out, as in val/mAP.
+            value = criterion_value("known_map", logits, truth, compat=config.compat)
+        else:
+            value = criterion_value(config.selection.criterion, logits, observed, compat=config.compat)
         improved = self.stop_rule.update(self.epoch, value)
         metrics |= {
             "selection/value": value,
@@ -272,8 +275,8 @@ class Trainer:
         truth = bundle.test.truth.to(self.device)
         metrics = {f"test/{k}": v for k, v in multilabel_metrics(test_logits, truth, compat=compat).items()}
         per_class = {
-            "test/AP": average_precision(test_logits, truth),
-            "val/AP": average_precision(val_logits, bundle.val.truth.to(self.device)),
+            "test/AP": average_precision(test_logits, truth, known_only=True),
+            "val/AP": average_precision(val_logits, bundle.val.truth.to(self.device), known_only=True),
         }
         result = {
             "metrics": metrics,

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     logits = score(model, split)
     truth = split.truth.to(logits.device)
     metrics = multilabel_metrics(logits, truth, compat=config.compat)
-    per_class = (100 * average_precision(logits, truth)).tolist()
+    per_class = (100 * average_precision(logits, truth, known_only=True)).tolist()
     if options.json:
         named = {name: ap if ap == ap else None for name, ap in zip(bundle.class_names, per_class, strict=True)}
         row = {"checkpoint": options.checkpoint, "split": options.split, "metrics": metrics, "AP": named}

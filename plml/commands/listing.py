@@ -9,7 +9,7 @@ from rich.table import Table
 
 from plml.cli import DONE
 from plml.config import TrainConfig
-from plml.data.sets import DATASETS
+from plml.data.source import DATASETS
 from plml.methods import METHODS
 from plml.observation import OBSERVATIONS
 from plml.schema import options_model

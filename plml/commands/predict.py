@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -17,7 +19,7 @@ from torch import Tensor
 from plml.checkpoint import load_checkpoint
 from plml.cli import DONE
 from plml.commands.evaluate import checkpoint_config, restore
-from plml.data.pixels import load_image
+from plml.data.pixels import decode
 from plml.device import pick_device
 from plml.errors import CheckpointError, ConfigError, DataError
 from plml.models import Classifier, build_model
@@ -61,13 +63,18 @@ class Predictor:
         whole.head.load_state_dict(self.model.head.state_dict())
         return whole
 
+    def _pixels(self, file: Path) -> NDArray[np.uint8]:
+        """Decode and resize as in training; (S, S, C) uint8."""
+        pixels = decode(file, self.size)
+        return pixels if self.channels == 3 else np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+
     @torch.no_grad()
     def __call__(self, files: Sequence[Path]) -> Iterator[tuple[Path, Tensor]]:
         """Yield each file with its probabilities (L,), in order; raise DataError for an unreadable image."""
         for start in range(0, len(files), BATCH):
             chunk = files[start : start + BATCH]
-            pixels = np.stack([load_image(file, self.size, channels=self.channels) for file in chunk])
-            images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device)
+            images = torch.from_numpy(np.stack([self._pixels(file) for file in chunk])).permute(0, 3, 1, 2)
+            images = images.to(self.device)
             probabilities = self.model(self.model.preprocess(images)).logits.float().sigmoid().cpu()
             yield from zip(chunk, probabilities, strict=True)
 

@@ -17,7 +17,7 @@ from plml.interrupt import stop_request
 from plml.report import EpochReport
 from plml.trainer import Trainer
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -18,10 +18,12 @@ from plml.config import TrainConfig, load_config, make_config
 from plml.data.bundle import Bundle, Split
 from plml.errors import CheckpointError, DivergenceError
 from plml.metrics import multilabel_metrics
+from plml.models.backbones import BACKBONES
 from plml.report import EpochReport
 from plml.trainer import Trainer
 
 CLASSES = 4
+DIMENSION = BACKBONES["small_cnn"].feature_dim
 
 
 def make_bundle(images: bool = False, seed: int = 0) -> Bundle:
@@ -32,11 +34,13 @@ def make_bundle(images: bool = False, seed: int = 0) -> Bundle:
         truth = (rng.random((count, CLASSES)) < 0.35).astype(np.int8)
         observed = np.where(truth == 1, 1, -1).astype(np.int8)
         if images:
-            array = rng.integers(0, 80, (count, 8, 8, 1), dtype=np.uint8)
+            array = rng.integers(0, 40, (count, 8, 8, 1), dtype=np.uint8)
             for i, j in zip(*np.nonzero(truth), strict=True):
                 array[i, 4 * (j // 2) : 4 * (j // 2) + 4, 4 * (j % 2) : 4 * (j % 2) + 4] += 150
         else:
-            array = (rng.normal(size=(count, 6)) + 2 * truth @ np.eye(CLASSES, 6)).astype(np.float32)
+            array = (0.5 * rng.normal(size=(count, DIMENSION)) + 2 * truth @ np.eye(CLASSES, DIMENSION)).astype(
+                np.float32
+            )
         ids = [f"{name}{i}" for i in range(count)]
         return Split(ids, np.arange(count), array, torch.from_numpy(truth), torch.from_numpy(observed))
 
@@ -49,7 +53,7 @@ def make_bundle(images: bool = False, seed: int = 0) -> Bundle:
 def make(mode: str = "linear", **changes: Any) -> TrainConfig:
     tree = {
         "mode": mode,
-        "epochs": 4,
+        "epochs": 4 if mode == "linear" else 3,
         "device": "cpu",
         "data": {"observation": "single_positive"},
         "optim": {"lr": 0.05, "batch_size": 8},
@@ -81,8 +85,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("mode", ["linear", "end_to_end", "linear_init"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("mode", "variant"),
+    [
+        *(("linear", variant) for variant in VARIANTS),
+        *(("end_to_end", variant) for variant in ("plain", "averaged weights", "bfloat16")),
+        *(("linear_init", variant) for variant in ("plain", "averaged weights")),
+    ],
+)
 def test_resume_is_bit_exact(tmp_path: Path, mode: str, variant: str) -> None:
     changes = dict(VARIANTS[variant])
     if mode == "linear_init":
@@ -104,7 +114,9 @@ def test_resume_is_bit_exact(tmp_path: Path, mode: str, variant: str) -> None:
 
 @pytest.mark.parametrize("mode", ["linear", "end_to_end"])
 def test_it_learns(tmp_path: Path, mode: str) -> None:
-    trainer = train(make(mode, method="bce", data__observation="fully_observed", epochs=8), tmp_path)
+    lr = 0.05 if mode == "linear" else 0.003
+    config = make(mode, method="bce", data__observation="fully_observed", epochs=12, optim__lr=lr)
+    trainer = train(config, tmp_path)
     chance = 100 * float((trainer.stage.bundle.test.truth == 1).double().mean())
     assert trainer.history[-1].metrics["test/mAP"] > chance + 30
 
@@ -212,7 +224,7 @@ def test_kill_nine_at_random_moments(tmp_path: Path) -> None:
     config = make("end_to_end", epochs=60)
     command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path / "cut")]
     kills = 0
-    for delay in (0.05, 0.2, 0.4):
+    for delay in (0.05, 0.3):
         process = subprocess.Popen(command)
         deadline = time.monotonic() + 60
         before = (tmp_path / "cut" / "last.pt").stat().st_mtime if (tmp_path / "cut" / "last.pt").exists() else 0.0
@@ -226,7 +238,7 @@ def test_kill_nine_at_random_moments(tmp_path: Path) -> None:
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
         process.wait()
-    assert kills >= 2
+    assert kills == 2
     again = train(config, tmp_path / "cut")
     whole = train(config, tmp_path / "whole")
     assert figures(again.history) == figures(whole.history)
