@@ -47,6 +47,14 @@ def test_the_forms_part_where_the_sigmoid_saturates():
     assert 0 < released_gradient.item() < 1e-3
 
 
+def test_reference_mode_rounds_one_minus_p_as_released():
+    """In single precision 1 - sigmoid(z) and sigmoid(-z) part well before the epsilon hides it."""
+    z = torch.linspace(9, 15, 50)
+    released = negative_loss(z, "reference")
+    assert torch.equal(released, -torch.log((1.0 - torch.sigmoid(z)) + 1e-5))
+    assert not torch.allclose(released, -torch.log(torch.sigmoid(-z) + 1e-5), rtol=1e-5)
+
+
 @MODES
 @pytest.mark.parametrize("size", [0.0, 1.0, 100.0, 1e4])
 def test_terms_are_finite_in_single_precision(compat, size):

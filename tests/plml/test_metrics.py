@@ -24,7 +24,7 @@ from plml.metrics import (
     top_k,
 )
 
-quiet = settings(deadline=None, max_examples=60)
+quiet = settings(deadline=None, max_examples=40)
 
 
 @st.composite
