@@ -37,6 +37,11 @@ def default_cache_dir() -> Path:
     return Path(named).expanduser().resolve() if named else user_cache_path("plml")
 
 
+def available_cpus() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
 def cache_key(facts: Mapping[str, Any]) -> str:
     """Return 24 hexadecimal digits that name ``facts`` (plain JSON data)."""
     return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
@@ -75,7 +80,7 @@ def cached_pixels(
 
     key = cache_key({"files": files_digest(paths), "size": size, "rule": RESIZE_RULE, "pillow": PIL.__version__})
 
-    with ThreadPoolExecutor(max_workers=_cpus()) as pool:
+    with ThreadPoolExecutor(max_workers=available_cpus()) as pool:
 
         def fill(array: NDArray[Any], start: int, stop: int) -> None:
             # Decoding and resizing release the interpreter lock, so threads are as fast as processes here.
@@ -174,7 +179,3 @@ def _check_space(folder: Path, needed: int) -> None:
             f"{folder}: needs {needed / 2**30:.1f} GiB of disk, {free / 2**30:.1f} GiB are free; "
             "set PLML_CACHE_DIR to a larger disk, or choose a smaller data.image_size"
         )
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)

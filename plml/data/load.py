@@ -66,6 +66,7 @@ def load_bundle(
         expected_positives=data.expected_positives or source.expected_positives,
         flip=source.flip if data.flip is None else data.flip,
         digest=labels_digest(source.digest, observed.values()),
+        image_size=_image_size(source, config),
     )
 
 
@@ -97,6 +98,17 @@ def _arrays(
         else:
             arrays[name] = part_pixels(source, part, config.data, cache_dir=cache_dir, progress=progress).array
     return arrays
+
+
+def _image_size(source: Source, config: TrainConfig) -> int | None:
+    """Side of the images that are trained on, or that the features were extracted from; None if nobody knows."""
+    part = source.train
+    ready_made = config.mode == "linear" and part.features is not None
+    return (
+        None
+        if ready_made or (part.paths is None and part.images is None)
+        else config.data.image_size or source.image_size
+    )
 
 
 def _rows(source: Source, config: TrainConfig) -> tuple[Rows, Rows]:

@@ -23,7 +23,7 @@ RESIZE_RULE = "rgb-square-bilinear"  # part of every cache key; change it when `
 
 def resize(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Return ``image`` as RGB, resized to exactly (size, size, 3); the aspect ratio is not kept."""
-    return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+    return np.array(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
 
 
 def decode(path: Path, size: int) -> NDArray[np.uint8]:

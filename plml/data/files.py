@@ -1,0 +1,85 @@
+"""Finding and reading a data set's files, with errors that say what was expected where."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plml.errors import DataError, nearest
+
+
+def require_folder(root: Path | None, data_set: str, expected: str) -> Path:
+    """Return ``root`` if it is a folder; raise DataError saying what it should hold."""
+    if root is None:
+        raise DataError(f"data.root: data set '{data_set}' needs {expected}")
+    if not root.is_dir():
+        parent = root.absolute().parent
+        siblings = [str(path) for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+        hint = nearest(str(root.absolute()), siblings) if siblings else f"; {parent} is not a folder either"
+        raise DataError(f"data.root: {root.absolute()} is not a folder; data set '{data_set}' needs {expected}{hint}")
+    return root.absolute()
+
+
+def read_lines(path: Path, expected: str) -> list[str]:
+    """Return the non-empty lines of a text file; raise DataError naming the file and ``expected``."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not a text file; expected {expected}") from None
+    return [line for line in lines if line.strip()]
+
+
+def read_array(path: Path, expected: str, *, mmap: bool = False) -> NDArray[Any]:
+    """Return the array of a .npy file, never unpickling; raise DataError naming the file and ``expected``."""
+    try:
+        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); expected {expected}") from None
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path}: is not a whole .npy file ({error}); expected {expected}") from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: is an archive of arrays; expected one array, {expected}")
+    return array
+
+
+def require_unique(names: Sequence[str], path: Path) -> None:
+    """Raise DataError when a list names an example twice."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{path}: lists '{twice[0]}' more than once ({len(twice)} such entries)")
+
+
+def require_images(folder: Path, names: Sequence[str], listed_in: Path) -> list[Path]:
+    """Return ``folder / name`` for all names; raise DataError naming the first that is no file there.
+
+    Each folder is listed once, which is much faster than asking for each file on a network disk.
+    """
+    listings: dict[Path, set[str]] = {}
+    paths = [folder / name for name in names]
+    missing = []
+    for path in paths:
+        if path.parent not in listings:
+            listings[path.parent] = _file_names(path.parent)
+        if path.name not in listings[path.parent]:
+            missing.append(path)
+    if missing:
+        where = "" if missing[0].parent.is_dir() else f"; {missing[0].parent} is not a folder"
+        raise DataError(
+            f"{missing[0]}: there is no such image, but {listed_in} lists it "
+            f"({len(missing)} of {len(paths)} images are missing{where})"
+        )
+    return paths
+
+
+def _file_names(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:
+        return set()  # the caller names the first file that is missing there
