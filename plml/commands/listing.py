@@ -14,6 +14,8 @@ from plml.methods import METHODS
 from plml.observation import OBSERVATIONS
 from plml.schema import options_model
 
+HIDDEN = frozenset({"settings", "modes", "source"})  # too long for a terminal; in the JSON
+
 
 def run(options: argparse.Namespace) -> int:
     """Print one registry as a table or as JSON."""
@@ -22,10 +24,13 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         console.print_json(json.dumps(rows))
         return DONE
-    table = Table(*rows[0])
+    table = Table(*(key for key in rows[0] if key not in HIDDEN), show_lines=True)
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(_cell(value) for key, value in row.items() if key not in HIDDEN))
     console.print(table)
+    more = [key for key in rows[0] if key in HIDDEN]
+    if more:
+        console.print(f"plml {options.listing} --json also tells: {', '.join(more)}")
     return DONE
 
 
@@ -76,11 +81,12 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {_short(entry)}" for key, entry in value.items())
+        return "\n".join(f"{key}: {range_text(entry)}" for key, entry in value.items())
     return str(value)
 
 
-def _short(entry: Any) -> str:
+def range_text(entry: Any) -> str:
+    """Return a distribution, or a plain default, in a few characters."""
     if not isinstance(entry, dict):
         return str(entry)
     if "choices" in entry:

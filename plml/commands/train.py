@@ -13,8 +13,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from plml.cli import DONE, INTERRUPTED
 from plml.config import TrainConfig, load_config
 from plml.data.load import load_bundle
+from plml.device import pick_device
 from plml.interrupt import stop_request
 from plml.report import EpochReport
+from plml.tracking import RunLogger, Tracker, check_uri
 from plml.trainer import Trainer
 
 console = Console(highlight=False, soft_wrap=True)
@@ -23,6 +25,9 @@ console = Console(highlight=False, soft_wrap=True)
 def run(options: argparse.Namespace) -> int:
     """Train ``options.config`` with its assignments applied; return an exit code."""
     config = load_config(options.config, options.assignments)
+    pick_device(config.device)
+    if options.tracking_uri:
+        check_uri(options.tracking_uri)
     folder = Path(options.output_dir or Path("runs") / f"{config.method['name']}-{config.fingerprint[:8]}")
     if options.fresh and (folder / "config.yaml").is_file():
         shutil.rmtree(folder)
@@ -117,8 +122,6 @@ def _summarise(config: TrainConfig, trainer: Trainer, folder: Path) -> None:
 @contextmanager
 def _track(uri: str, config: TrainConfig, trainer: Trainer) -> Iterator[object]:
     """Open an MLflow run for this training and close it with the state that training ended in."""
-    from plml.tracking import RunLogger, Tracker
-
     tracker = Tracker(uri)
     experiment = tracker.open_experiment(f"plml/{config.data.name}")
     tags = {"plml.kind": "train", "plml.fingerprint": config.fingerprint, "plml.state": "RUNNING"}

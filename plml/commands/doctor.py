@@ -1,0 +1,90 @@
+"""``plml doctor``: versions, devices, folders, and whether a data set is what it should be."""
+
+import argparse
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from plml.cli import DONE, FAILED
+from plml.config import DataConfig
+from plml.data.cache import default_cache_dir
+from plml.data.doctor import inspect_source
+from plml.data.inputs import read_source
+from plml.errors import PlmlError
+from plml.schema import validate
+
+PACKAGES = ("plml", "torch", "torchvision", "numpy", "scikit-learn", "pillow", "ray", "optuna", "mlflow")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what is here; return 1 if something would stop a training run."""
+    console = Console(highlight=False, soft_wrap=True)
+    _installation(console)
+    _folders(console)
+    if options.data is None:
+        console.print("no data set asked for; plml doctor --data NAME --root FOLDER looks at one")
+        return DONE
+    return _data(console, options)
+
+
+def _installation(console: Console) -> None:
+    import torch
+
+    found = Table("package", "version", title=f"Python {platform.python_version()} on {platform.platform()}")
+    for package in PACKAGES:
+        try:
+            found.add_row(package, version(package))
+        except PackageNotFoundError:
+            found.add_row(package, "not installed")
+    console.print(found)
+    console.print(f"processor: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        console.print(f"cuda:{number}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    if not torch.cuda.is_available():
+        console.print("no CUDA device; device auto means cpu")
+
+
+def _folders(console: Console) -> None:
+    cache = default_cache_dir()
+    nearest_folder = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free = shutil.disk_usage(nearest_folder).free / 2**30
+    writable = "" if os.access(nearest_folder, os.W_OK) else ", NOT writable (set PLML_CACHE_DIR)"
+    console.print(f"cache of decoded images and features: {cache}, {free:.0f} GiB free{writable}")
+
+
+def _data(console: Console, options: argparse.Namespace) -> int:
+    config = validate(DataConfig, {"name": options.data, "root": options.root}, "data")
+    try:
+        source = read_source(config)
+    except PlmlError as error:
+        console.print(f"data set '{options.data}': {error}")
+        return FAILED
+    reports = inspect_source(source, deep=options.deep)
+    table = Table("part", "examples", "labels an image", "without label", "unknown entries", "inputs", title=source.name)
+    for report in reports:
+        table.add_row(
+            report.name,
+            str(report.examples),
+            f"{report.labels_per_image:.3f}",
+            str(report.unlabelled),
+            str(report.unknown),
+            report.inputs,
+        )
+    console.print(table)
+    console.print(f"{len(source.class_names)} classes: {', '.join(source.class_names)}")
+    for report in reports:
+        if report.empty_classes:
+            console.print(f"{report.name}: no positive example of {', '.join(report.empty_classes)}")
+    console.print(f"expected positives an image: {source.expected_positives}; digest {source.digest}")
+    problems = [(report.name, problem) for report in reports for problem in report.problems]
+    for name, problem in problems:
+        console.print(f"{name}: {problem}")
+    if options.root is not None and not options.deep:
+        console.print(f"files were listed, not opened; --deep decodes every image under {Path(options.root)}")
+    return FAILED if problems else DONE
