@@ -39,7 +39,7 @@ def _read_entry(entry: Any, where: str) -> tuple[Range, dict[str, tuple[Any, ...
         raise ConfigError(f"{where}.when must be a mapping such as {{method.name: role}}, got {when!r}")
     span = read_range({key: value for key, value in entry.items() if key != "when"}, where)
     return span, {
-        NAMES.get(path, path): tuple(allowed) if isinstance(allowed, list) else (allowed,)
+        NAMES.get(str(path), str(path)): tuple(allowed) if isinstance(allowed, list) else (allowed,)
         for path, allowed in when.items()
     }
 

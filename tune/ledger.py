@@ -5,82 +5,24 @@ intact, so a study of n configurations has n Optuna trials however often its dri
 """
 
 import json
-import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from plml import __version__
 from plml.errors import ConfigError
 from plml.schema import flatten
 from tune.folders import StudyFolder
+from tune.records import ENDED, counted_trials, open_storage
 from tune.samplers import build_pruner, build_sampler
 from tune.study import Study
 
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 DRIVER_DEATHS = 10  # deaths of the driver during one trial, without an epoch of progress, before the trial is given up
 DUPLICATES = 50  # known configurations drawn in a row before a space counts as exhausted
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-def open_storage(storage: str, *, repair: bool = False) -> BaseStorage:
-    """Open a journal file or a database URL.
-
-    Args:
-        storage: path of a journal file, or a URL such as ``sqlite:////ABS/study.db`` or ``postgresql+psycopg2://...``.
-        repair: only for the holder of the study's lock: remove what a killed driver left behind, a lock file and a
-            torn last line.
-
-    Raises:
-        ConfigError: the storage cannot be opened.
-    """
-    try:
-        if "://" in storage:
-            return RDBStorage(storage)
-        file = Path(storage)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if repair:
-            repair_journal(file)
-        return JournalStorage(JournalFileBackend(str(file)))
-    except Exception as error:  # Optuna lets the driver's own errors through: OSError, SQLAlchemyError, ImportError
-        raise ConfigError(f"--storage {storage} cannot be opened: {' '.join(str(error).split())}") from error
-
-
-def repair_journal(file: Path) -> None:
-    """Remove a dead driver's lock and cut off a last line that was not written to its end."""
-    lock = file.with_name(f"{file.name}.lock")
-    if lock.is_symlink():
-        lock.unlink()
-    if not file.is_file():
-        return
-    content = file.read_bytes()
-    if content and not content.endswith(b"\n"):
-        with file.open("rb+") as journal:
-            journal.truncate(content.rfind(b"\n") + 1)
-
-
-def is_counted(trial: FrozenTrial) -> bool:
-    """Whether a trial is one of the study's own configurations: not prior knowledge, a duplicate or replaced."""
-    return not trial.user_attrs.get("superseded") and not trial.user_attrs.get("prior")
-
-
-def counted_trials(study: optuna.Study, states: Sequence[TrialState] | None = None) -> list[FrozenTrial]:
-    """Return the study's own trials that were begun, by number; ``states`` narrows them down."""
-    trials = study.get_trials(deepcopy=False, states=states)
-    return [trial for trial in trials if is_counted(trial) and "key" in trial.user_attrs]
-
-
-def state_of(trial: FrozenTrial) -> str:
-    """Return COMPLETE, PRUNED, FAILED, RUNNING or INTERRUPTED."""
-    names = {TrialState.FAIL: "FAILED", TrialState.WAITING: "INTERRUPTED"}
-    return names.get(trial.state, trial.state.name)
 
 
 @dataclass(frozen=True)
@@ -133,8 +75,9 @@ class Ledger:
         spec = json.loads(json.dumps(self.study.spec()))
         stored = self.optuna.user_attrs.get("spec")
         if stored is None:
-            self.optuna.set_user_attr("spec", spec)
             self.optuna.set_user_attr("plml_version", __version__)
+            self.optuna.set_user_attr("uid", uuid.uuid4().hex[:12])
+            self.optuna.set_user_attr("spec", spec)
             return
         changes = spec_changes(stored, spec)
         if changes:
@@ -158,6 +101,11 @@ class Ledger:
     def ended(self) -> int:
         """Return how many unique configurations have ended."""
         return len(self.trials(*ENDED))
+
+    def has_work(self) -> bool:
+        """Whether an interrupted trial waits, or the budget is not used up."""
+        waiting = self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return bool(waiting) or self.begun() < self.n_trials
 
     # -- asking -------------------------------------------------------------------------------------------
 
@@ -200,7 +148,7 @@ class Ledger:
             raise
         known = {t.user_attrs.get("fingerprint"): t.user_attrs["key"] for t in self.trials()}
         if fingerprint in known:
-            trial.set_user_attr("superseded", f"the same configuration as trial {known[fingerprint]}")
+            trial.set_user_attr("duplicate", f"the same configuration as trial {known[fingerprint]}")
             self.optuna.tell(trial, state=TrialState.FAIL)
             self._duplicates_in_a_row += 1
             return None
@@ -230,7 +178,7 @@ class Ledger:
 
     def report(self, trial: Trial, values: Sequence[tuple[int, float]]) -> None:
         """Store running bests ``(epoch, value)``; those that are stored already stay."""
-        known = self._frozen(trial).intermediate_values
+        known = self.frozen(trial).intermediate_values
         for epoch, value in values:
             if epoch + 1 not in known:
                 trial.report(value, epoch + 1)  # Optuna's step: completed epochs
@@ -290,8 +238,9 @@ class Ledger:
         """Enqueue every FAILED trial again under its old key; return how many."""
         failed = self.trials(TrialState.FAIL)
         for trial in failed:
-            kept = {name: trial.user_attrs[name] for name in ("key", "values", "fingerprint", "run_id") if name in trial.user_attrs}
-            self._set_attr(trial, "superseded", "tried again")
+            kept: dict[str, Any] = {
+                name: trial.user_attrs[name] for name in ("key", "values", "fingerprint") if name in trial.user_attrs
+            }
             self.optuna.enqueue_trial(trial.params, user_attrs={**kept, "attempt": 1})
         return len(failed)
 
@@ -311,16 +260,31 @@ class Ledger:
                     params=params,
                     distributions=self.study.space.distributions(params),
                     intermediate_values=trial.intermediate_values,
-                    user_attrs={"prior": f"{other.study_name}/{trial.user_attrs['key']}", "values": trial.user_attrs["values"]},
+                    user_attrs={
+                        "prior": f"{other.study_name}/{trial.user_attrs['key']}",
+                        "values": trial.user_attrs["values"],
+                    },
                 )
             )
             fitted += 1
         return fitted, refused
 
+    # -- notes on trials that have ended ------------------------------------------------------------------
+
+    def note(self, key: str, **values: Any) -> None:
+        """Keep something about a trial beside it, because Optuna seals the trial itself when it ends."""
+        self.optuna.set_user_attr(f"note {key}", {**self.noted(key), **values})
+
+    def noted(self, key: str) -> dict[str, Any]:
+        """Return what was kept about a trial."""
+        kept: dict[str, Any] = self.optuna.user_attrs.get(f"note {key}", {})
+        return kept
+
     def _set_attr(self, trial: Trial | FrozenTrial, name: str, value: Any) -> None:
         self.optuna._storage.set_trial_user_attr(trial._trial_id, name, value)
 
-    def _frozen(self, trial: Trial) -> FrozenTrial:
+    def frozen(self, trial: Trial) -> FrozenTrial:
+        """Return what the storage holds of a trial."""
         return self.optuna._storage.get_trial(trial._trial_id)
 
 

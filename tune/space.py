@@ -140,9 +140,7 @@ class SearchSpace:
             return {dimension.gate: True}
         if not dimension.range.contains(value):
             zero = " or exactly 0" if gated else ""
-            raise ConfigError(
-                f"{where}: {dimension.path} must be {dimension.range.describe()}{zero}, got {value!r}"
-            )
+            raise ConfigError(f"{where}: {dimension.path} must be {dimension.range.describe()}{zero}, got {value!r}")
         gate = {dimension.gate: False} if gated else {}
         return {**gate, dimension.name: dimension.range.encode(value)}
 
@@ -193,14 +191,16 @@ class SearchSpace:
         return make_config(self.base_tree, chosen)
 
     def check(self) -> None:
-        """Build a configuration with both ends of every range and every choice; raise ConfigError for the first bad one."""
+        """Build a configuration with both ends of every range and every choice; raise ConfigError for a bad one."""
         controlling = {path for dimension in self.dimensions for path in dimension.when}
         contexts = [c for c, _ in zip(self._extend({}, 0, controlling), range(MAX_CONTEXTS), strict=False)]
         for dimension in self.dimensions:
             # Conditions look at earlier paths only, so a value of this one may drop or add later ones.
             active = [c for c in contexts if self.holds(dimension, c)]
             if not active:
-                raise ConfigError(f"search_space.{dimension.path}: no choice fulfils its when ({dimension.condition()})")
+                raise ConfigError(
+                    f"search_space.{dimension.path}: no choice fulfils its when ({dimension.condition()})"
+                )
             place = self.dimensions.index(dimension)
             for context in active:
                 before = {d.path: context[d.path] for d in self.dimensions[:place] if d.path in context}
@@ -214,12 +214,20 @@ class SearchSpace:
     def spec(self) -> list[dict[str, Any]]:
         """Return the space as plain data, for comparing two versions of a study."""
         return [
-            {"name": d.name, "path": d.path, "range": d.range.model_dump(), "when": {k: list(v) for k, v in d.when.items()}}
+            {
+                "name": d.name,
+                "path": d.path,
+                "range": d.range.model_dump(),
+                "when": {k: list(v) for k, v in d.when.items()},
+            }
             for d in self.dimensions
         ]
 
 
 def brief(values: Mapping[str, Any]) -> str:
     """Return ``{path: value}`` on one line, numbers to three figures."""
-    texts = {path: f"{v:.3g}" if isinstance(v, float) else v if isinstance(v, str) else json.dumps(v) for path, v in values.items()}
+    texts = {
+        path: f"{v:.3g}" if isinstance(v, float) else v if isinstance(v, str) else json.dumps(v)
+        for path, v in values.items()
+    }
     return "  ".join(f"{path}={text}" for path, text in texts.items())

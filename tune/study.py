@@ -241,7 +241,9 @@ def _read_base(base: Any, file: Path) -> Any:
         return base
     path = (file.parent / base).absolute()
     if not path.is_file():
-        raise ConfigError(f"{file}: base: {path} is not a file{nearest(path.name, [p.name for p in path.parent.glob('*.y*ml')])}")
+        raise ConfigError(
+            f"{file}: base: {path} is not a file{nearest(path.name, [p.name for p in path.parent.glob('*.y*ml')])}"
+        )
     return read_yaml(path.read_text(encoding="utf-8"), str(path))
 
 

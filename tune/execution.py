@@ -1,0 +1,183 @@
+"""Ray: start it, size it, run trials on it, and leave nothing behind."""
+
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plml.errors import ConfigError
+from tune.stopping import Stopper
+from tune.study import ResourcesConfig
+
+if TYPE_CHECKING:
+    from tune.searcher import TrialSource
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Before Ray is imported; what the user has set already stays.
+ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # workers stay in the folder that relative paths mean
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard copies of what MLflow has
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours, see tune.stopping
+    "TUNE_WARN_THRESHOLD_S": "30",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the ledger is the state; Tune's own snapshots are read by nobody
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without GPU sees none
+    "RAY_DEDUP_LOGS": "0",
+}
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # the one switch that keeps every Ray port on 127.0.0.1
+OBJECT_STORE_BYTES = 128 * 2**20  # trials exchange nothing but figures
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How trials share the machine.
+
+    Attributes:
+        cpu: processor cores of one trial.
+        gpu: GPUs of one trial; a fraction shares one.
+        concurrent: trials at once.
+        cpus: cores there are.
+        gpus: GPUs there are.
+    """
+
+    cpu: int
+    gpu: float
+    concurrent: int
+    cpus: float
+    gpus: float
+
+    def describe(self) -> str:
+        """Return the plan in words."""
+        gpu = f", {self.gpu:g} GPU" if self.gpu else ", no GPU"
+        have = f"{self.cpus:g} CPU" + (f", {self.gpus:g} GPU" if self.gpus else "")
+        return f"{self.concurrent} at once, each {self.cpu} CPU{gpu} (there are {have})"
+
+
+def make_plan(resources: ResourcesConfig, cpus: float, gpus: float) -> Plan:
+    """Return how many trials fit at once.
+
+    Raises:
+        ConfigError: not even one trial fits.
+    """
+    gpu = float(min(gpus, 1.0)) if resources.gpu == "auto" else float(resources.gpu)
+    if resources.cpu > cpus:
+        raise ConfigError(f"resources.cpu: a trial asks for {resources.cpu} CPU cores, and there are {cpus:g}")
+    if gpu > gpus:
+        raise ConfigError(f"resources.gpu: a trial asks for {gpu:g} GPU, and there are {gpus:g}")
+    fits = int(cpus // resources.cpu)
+    if gpu:
+        # Ray puts fractions of different devices together; trials that share a device must fit on it whole.
+        fits = min(fits, int(gpus) * math.floor(1 / gpu + 1e-9))
+    wanted = fits if resources.max_concurrent == "auto" else resources.max_concurrent
+    return Plan(resources.cpu, gpu, max(1, min(wanted, fits)), cpus, gpus)
+
+
+def local_resources() -> tuple[float, float]:
+    """Return CPU cores and GPUs that this process may use."""
+    import torch
+
+    return float(usable_cores()), float(torch.cuda.device_count())
+
+
+def usable_cores() -> int:
+    """Return the number of CPU cores this process may use: affinity, and the quota of a container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, period = quota.read_text(encoding="utf-8").split()
+        if limit != "max":
+            cores = min(cores, max(1, int(limit) // int(period)))
+    return cores
+
+
+@contextmanager
+def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Iterator[Plan]:
+    """Start Ray on this machine, bound to loopback, or join the cluster at ``address``; yield the plan.
+
+    Raises:
+        ConfigError: a trial does not fit, or there is no cluster at ``address``.
+    """
+    plan = None if address else make_plan(resources, *local_resources())
+    for key, value in {**ENVIRONMENT, **({} if address else LOOPBACK)}.items():
+        os.environ.setdefault(key, value)
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    common: dict[str, Any] = {
+        "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}},
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+        "configure_logging": False,
+    }
+    try:
+        if plan is None:
+            ray.init(address=address, **common)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=int(plan.cpus),
+                num_gpus=int(plan.gpus),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **common,
+            )
+    except ConnectionError as error:
+        raise ConfigError(f"--address {address}: no Ray cluster answers there ({error})") from None
+    try:
+        if plan is None:
+            total = ray.cluster_resources()
+            plan = make_plan(resources, total.get("CPU", 0.0), total.get("GPU", 0.0))
+        yield plan
+    finally:
+        ray.shutdown()
+
+
+def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper) -> None:
+    """Run all trials that ``source`` gives, ``plan.concurrent`` at a time, on a Ray that is running.
+
+    Returns when the source has finished or ``stopper`` was asked; Tune says nothing of the difference.
+
+    Args:
+        source: gives trials and takes their reports.
+        plan: resources.
+        folder: for Tune's own files, which are removed.
+        stopper: ends the run.
+    """
+    from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
+
+    from tune.scheduler import PrunerScheduler
+    from tune.trainable import ray_trial
+
+    # A name is never used twice: Tune would mix the files of two launches.
+    name = f"launch-{time.time_ns()}-{os.getpid()}"
+    tuner = Tuner(
+        with_resources(ray_trial, {"cpu": plan.cpu, "gpu": plan.gpu}),
+        tune_config=TuneConfig(
+            search_alg=source,
+            scheduler=PrunerScheduler(source),
+            num_samples=-1,
+            max_concurrent_trials=plan.concurrent,
+            reuse_actors=True,  # a warm worker starts a trial in 0.1 s instead of 5
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=RunConfig(
+            name=name, storage_path=str(folder), verbose=0, failure_config=FailureConfig(max_failures=0)
+        ),
+    )
+    try:
+        stopper.in_ray = True
+        if not stopper.asked():
+            tuner.fit()
+    finally:
+        stopper.in_ray = False
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,263 @@
+"""One launch of a study: check, lock, reconcile, run, close, report."""
+
+import argparse
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from plml.checkpoint import write_text
+from plml.config import TrainConfig
+from plml.errors import ConfigError
+from plml.schema import read_yaml
+from tune.folders import StudyFolder
+from tune.study import STUDIES, Study, find_study, load_study, study_names
+
+if TYPE_CHECKING:
+    from tune.ledger import Ledger
+    from tune.trial_runs import TrialRuns
+
+DONE, FAILED, INTERRUPTED = 0, 3, 4
+
+console = Console(highlight=False)
+
+
+def list_studies(options: argparse.Namespace) -> int:
+    """Print the studies that come with the project and those begun in the output folder."""
+    output = Path(options.output_dir).expanduser().absolute()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("study")
+    table.add_column("description")
+    for name in study_names():
+        tree = read_yaml((STUDIES / f"{name}.yaml").read_text(encoding="utf-8"), name)
+        table.add_row(name, escape(str(tree.get("description", ""))))
+    for file in sorted(output.glob("*/study.yaml")):
+        table.add_row(file.parent.name, f"[dim]begun in {escape(str(file.parent))}[/dim]")
+    console.print(table)
+    return DONE
+
+
+def launch(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Start or continue a study; return the exit code of :mod:`tune.run`."""
+    output = Path(options.output_dir).expanduser().absolute()
+    study = read_study(options, output)
+    folder = StudyFolder(output / study.name)
+    from plml.tracking import check_uri
+
+    uri = check_uri(options.tracking_uri or f"sqlite:///{output}/mlflow.db")
+    if options.dry_run or options.smoke:
+        from tune import preview
+
+        if options.dry_run:
+            return preview.dry_run(study, folder, options, console)
+        return preview.smoke(study, console)
+    if options.fresh:
+        _begin_again(folder, uri, options)
+    command = continue_line(arguments)
+    with folder.hold():
+        return run_study(study, folder, uri, options, command)
+
+
+def read_study(options: argparse.Namespace, output: Path) -> Study:
+    """Read the study with everything the command line says about it."""
+    given = {
+        "n_trials": options.trials,
+        "time_budget": options.time_budget,
+        "resources.gpu": options.gpus_per_trial,
+        "resources.cpu": options.cpus_per_trial,
+        "resources.max_concurrent": options.max_concurrent,
+    }
+    file = find_study(options.study, output)
+    chosen = {path: value for path, value in given.items() if value is not None}
+    return load_study(file, options.assignments, name=options.fork, options=chosen)
+
+
+def continue_line(arguments: Sequence[str]) -> str:
+    """Return the command that continues the study: this one, without what must not happen twice."""
+    once = {"--fresh", "--yes", "--retry-failed"}
+    script = Path(sys.argv[0]) if sys.argv[0].endswith("run.py") else Path("tune/run.py")
+    return shlex.join(["python", str(script), *(argument for argument in arguments if argument not in once)])
+
+
+def run_study(study: Study, folder: StudyFolder, uri: str | None, options: argparse.Namespace, command: str) -> int:
+    """Run what is left of a study whose lock is held; return the exit code."""
+    from tune.ledger import Ledger
+    from tune.trial_runs import TrialRuns
+
+    storage = folder.storage(options.storage)
+    budget = study.budget()
+    ledger = Ledger(study, folder, storage, budget)
+    write_text(folder.storage_file, storage + "\n")
+    write_text(folder.study_file, dump_study(study))
+    if options.fork and ledger.is_new:
+        _learn(ledger, options, folder)
+    requeued = ledger.reconcile()
+    retried = ledger.retry_failed() if options.retry_failed else 0
+    runs = TrialRuns(uri, ledger, warn=lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
+    runs.open_study()
+    _head(study, folder, runs, command, budget)
+    if ledger.begun() or requeued or retried:
+        notes = [f"{ledger.ended()} of {budget} trials are done"]
+        notes += [f"{requeued} interrupted trials go on where they stopped"] if requeued else []
+        notes += [f"{retried} failed trials are tried again"] if retried else []
+        console.print("going on: " + ", ".join(notes))
+    runs.deliver()
+    interrupted, gave_up = _train(study, folder, ledger, runs, options)
+    code = _verdict(ledger, interrupted=interrupted, gave_up=gave_up)
+    from tune.closing import close_study
+
+    close_study(study, folder, ledger, runs, console, interrupted=interrupted)
+    if code == INTERRUPTED:
+        done = f"interrupted after {ledger.ended()} of {budget} trials; nothing is lost. To continue:"
+        console.print(f"[yellow]{done}[/yellow]")
+        console.print(f"  {escape(command)}", soft_wrap=True)
+    elif code == FAILED:
+        _explain_failures(ledger, study, gave_up=gave_up)
+    return code
+
+
+def _train(
+    study: Study, folder: StudyFolder, ledger: "Ledger", runs: "TrialRuns", options: argparse.Namespace
+) -> tuple[bool, bool]:
+    """Train the trials that are left; return whether somebody interrupted, and whether failures ended it."""
+    if not ledger.has_work():
+        return False, False
+    prepare_data(study.base, console)
+    from tune.execution import ray_cluster, run_trials
+    from tune.progress import StudyProgress
+    from tune.records import ENDED, best_trials, state_of
+    from tune.searcher import LedgerSearcher
+    from tune.stopping import Stopper
+
+    stopper = Stopper()
+    with ray_cluster(study.config.resources, options.address) as plan, stopper.watch():
+        console.print(f"training {plan.describe()}")
+        stopper.after(study.config.time_budget)
+        progress = StudyProgress(
+            console,
+            metric=study.config.objective.metric,
+            mode=study.config.objective.mode,
+            total=max(ledger.n_trials, ledger.begun()),
+            concurrent=plan.concurrent,
+            epochs=study.base.total_epochs,
+        )
+        progress.resume(Counter(map(state_of, ledger.trials(*ENDED))), next(iter(best_trials(ledger.optuna, 1)), None))
+        searcher = LedgerSearcher(ledger, runs, progress, gpu=plan.gpu, stopping=stopper.asked)
+        try:
+            with progress:
+                run_trials(searcher, plan, folder.path / ".ray", stopper)
+        finally:
+            stopper.ask("end")
+            unfinished = bool(searcher.live)
+            searcher.close_live()
+    interrupted = stopper.reason == "signal" or (unfinished and stopper.reason == "end")
+    if stopper.reason == "time":
+        console.print(f"the time budget of {study.config.time_budget:g} s is spent")
+    return interrupted, searcher.gave_up
+
+
+def prepare_data(config: TrainConfig, console: Console) -> None:
+    """Find, check and decode the data once, before workers share it; raises DataError while nothing runs yet."""
+    import torch
+
+    if torch.cuda.is_available():
+        # In a process of its own: the driver would keep a part of the GPU's memory for as long as it lives.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            pool.submit(load_once, config.tree(), console.is_terminal).result()
+    else:
+        load_once(config.tree(), console.is_terminal)
+
+
+def load_once(tree: dict[str, Any], progress: bool) -> None:
+    """Load the data of a configuration and let go of it; decoded images and features stay in the cache."""
+    from plml.config import make_config
+    from plml.data.load import load_bundle
+    from plml.device import pick_device
+
+    config = make_config(tree)
+    load_bundle(config, device=pick_device(config.device), progress=progress)
+    if config.mode == "linear_init":
+        stage = config.model_copy(update={"mode": "linear", "linear_init": None})
+        load_bundle(stage, device=pick_device(config.device), progress=progress)
+
+
+def dump_study(study: Study) -> str:
+    """Return the study as YAML, overrides applied; :func:`tune.study.load_study` reads it back."""
+    tree = study.config.model_dump(mode="json")
+    tree["base"] = dict(study.space.base_tree)
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def _begin_again(folder: StudyFolder, uri: str, options: argparse.Namespace) -> None:
+    """Move the old study to the trash, its MLflow runs too; ask first."""
+    if not folder.path.exists():
+        return
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise ConfigError(f"--fresh moves {folder.path} to the trash; give --yes too to confirm")
+        if input(f"move {folder.path} and its MLflow runs to the trash, and begin again? [y/N] ").lower() != "y":
+            raise ConfigError("nothing was changed")
+    from tune.trial_runs import discard_runs
+
+    with folder.hold():
+        discard_runs(folder, uri, lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
+    trash = folder.discard()
+    if trash:
+        console.print(f"the old study is in {trash}", soft_wrap=True)
+
+
+def _learn(ledger: "Ledger", options: argparse.Namespace, folder: StudyFolder) -> None:
+    """Fill a forked study with what the old one knows."""
+    from tune.records import open_study
+
+    old = StudyFolder(folder.path.parent / find_study(options.study, folder.path.parent).stem)
+    if not old.storage_file.is_file():
+        raise ConfigError(f"--fork {folder.name}: there is no study in {old.path} to learn from")
+    fitted, refused = ledger.learn_from(open_study(old))
+    console.print(
+        f"learnt from {fitted} trials of {old.name}" + (f"; {refused} lie outside the new space" if refused else "")
+    )
+
+
+def _head(study: Study, folder: StudyFolder, runs: "TrialRuns", command: str, budget: int) -> None:
+    """The lines that tell where everything is."""
+    grid = Table.grid(padding=(0, 2))
+    methods = ", ".join(study.space.methods)
+    grid.add_row("study", f"[bold]{study.name}[/bold]: {budget} trials over {escape(methods)}")
+    grid.add_row("folder", escape(str(folder.path)))
+    if runs.tracker is not None and runs.experiment_id is not None:
+        grid.add_row("MLflow", escape(runs.tracker.experiment_url(runs.experiment_id)))
+        if runs.tracker.ui_command:
+            grid.add_row("", f"[dim]after:[/dim] {escape(runs.tracker.ui_command)}")
+    grid.add_row("continue", escape(command))
+    console.print(grid, soft_wrap=True)
+
+
+def _verdict(ledger: "Ledger", *, interrupted: bool, gave_up: bool) -> int:
+    from tune.records import is_success
+
+    if interrupted:
+        return INTERRUPTED
+    good = any(map(is_success, ledger.trials()))
+    return FAILED if gave_up or (ledger.ended() and not good) else DONE
+
+
+def _explain_failures(ledger: "Ledger", study: Study, *, gave_up: bool) -> None:
+    from tune.records import failures
+
+    if gave_up:
+        console.print(f"[red]stopped: {study.config.failure_budget} trials failed in a row[/red]")
+    else:
+        console.print("[red]every trial failed[/red]")
+    for reason, count in failures(ledger.trials()).most_common(5):
+        console.print(f"  {count} x {escape(reason)}", soft_wrap=True)
+    console.print("once the cause is mended: --retry-failed tries them again")

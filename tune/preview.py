@@ -1,0 +1,113 @@
+"""What a study would do, before it does it: ``--dry-run`` and ``--smoke``."""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from plml.config import make_config
+from tune.execution import local_resources, make_plan
+from tune.folders import StudyFolder
+from tune.progress import clock
+from tune.ranges import Choice
+from tune.space import Dimension, SearchSpace
+from tune.study import PrunerConfig, Study
+
+TRIAL_START_S = 0.5  # a warm worker takes a trial within so much
+RAY_START_S = 15.0  # Ray, and the imports of its first workers
+
+
+def space_table(space: SearchSpace) -> Table:
+    """Return the search space as a table: path, values, condition."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("path", "values", "only when"):
+        table.add_column(column)
+    for dimension in space.dimensions:
+        table.add_row(escape(dimension.path), escape(_values(dimension)), escape(dimension.condition()))
+    return table
+
+
+def _values(dimension: Dimension) -> str:
+    if isinstance(dimension.range, Choice):
+        return " | ".join(map(str, dimension.range.choices))
+    return dimension.range.describe() + (", or exactly 0" if dimension.or_zero else "")
+
+
+def dry_run(study: Study, folder: StudyFolder, options: argparse.Namespace, console: Console) -> int:
+    """Print space, budget, concurrency and time; nothing is written outside a temporary folder."""
+    budget, config = study.budget(), study.config
+    if options.address:
+        console.print(f"the cluster at {options.address} is not asked; the plan is for this machine")
+    plan = make_plan(config.resources, *local_resources())
+    console.print(f"[bold]{study.name}[/bold]: {escape(config.description)}")
+    console.print(space_table(study.space))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("budget", f"{budget} configurations of up to {study.base.total_epochs} epochs, {_begun(folder)}")
+    facts.add_row("objective", f"{config.objective.mode} of {config.objective.metric} (best epoch so far)")
+    facts.add_row(
+        "sampler", f"{config.sampler.name}, seed {config.sampler.seed}; {len(study.points)} points tried first"
+    )
+    facts.add_row("pruner", config.pruner.name)
+    facts.add_row("training", plan.describe())
+    console.print(facts, soft_wrap=True)
+    with console.status("timing one epoch ..."):
+        seconds = time_epoch(study)
+    epochs = study.base.total_epochs * len(config.seeds or [0])
+    total = budget * (epochs * seconds + TRIAL_START_S) / plan.concurrent + RAY_START_S
+    console.print(
+        f"one epoch took {seconds:.1f} s (base configuration, {study.base.method['name']}); "
+        f"the study takes about {clock(total)} if no trial is pruned"
+    )
+    return 0
+
+
+def _begun(folder: StudyFolder) -> str:
+    """How far the study is, read without its lock."""
+    if not folder.storage_file.is_file():
+        return "none begun yet"
+    from tune.records import ENDED, counted_trials, open_study
+
+    trials = counted_trials(open_study(folder))
+    return f"{sum(trial.state in ENDED for trial in trials)} of them done"
+
+
+def time_epoch(study: Study) -> float:
+    """Train the base configuration for one epoch in a temporary folder and return the seconds it took."""
+    from tune.trainable import open_trainer
+
+    config = study.base.model_copy(update={"epochs": 1, "linear_init": None})
+    if config.mode == "linear_init":
+        config = config.model_copy(update={"mode": "end_to_end"})
+    with tempfile.TemporaryDirectory(prefix="plml-") as temporary:
+        report = next(open_trainer(config, Path(temporary)).epochs())
+    return float(report.metrics["time/epoch_s"])
+
+
+def smoke(study: Study, console: Console) -> int:
+    """Run 2 trials of 1 epoch with everything else as it would be, in a temporary folder; return the exit code."""
+    from tune.launch import run_study
+
+    with tempfile.TemporaryDirectory(prefix="plml-") as temporary:
+        output = Path(temporary)
+        folder = StudyFolder(output / study.name)
+        options = argparse.Namespace(storage=None, fork=None, retry_failed=False, address=None)
+        with folder.hold():
+            command = "(a smoke run is not continued)"
+            code = run_study(shortened(study), folder, f"sqlite:///{output}/mlflow.db", options, command)
+    console.print("smoke run passed" if code == 0 else f"[red]smoke run ended with exit code {code}[/red]")
+    return code
+
+
+def shortened(study: Study) -> Study:
+    """Return the study with 2 trials of 1 epoch a stage, none of them pruned."""
+    tree: dict[str, Any] = {**study.space.base_tree, "epochs": 1}
+    if study.base.linear_init is not None:
+        tree["linear_init"] = {**study.base.linear_init.model_dump(), "epochs": 1}
+    dimensions = tuple(d for d in study.space.dimensions if d.path not in ("epochs", "linear_init.epochs"))
+    config = study.config.model_copy(update={"n_trials": 2, "pruner": PrunerConfig()})
+    return replace(study, config=config, space=SearchSpace(dimensions, tree, make_config(tree)))

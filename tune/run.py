@@ -1,0 +1,95 @@
+"""Start a study, or continue it: ``python tune/run.py --study NAME|FILE.yaml``.
+
+Only arguments live here; what runs is imported once they are known, so ``--help`` answers at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":
+    # The script's own folder comes first on the path and would let its modules hide others of the same name.
+    sys.path[0] = str(ROOT)
+
+WRONG_INPUT, INTERRUPTED, HELD = 2, 4, 5
+
+_EPILOG = """\
+examples:
+  python tune/run.py --study digits                      start the quick-start study, or continue it
+  python tune/run.py --study digits --trials 40          extend it to 40 trials
+  python tune/run.py --study voc_single_positive --set data.root=VOCdevkit --set model.weights=resnet50.pth
+  python tune/run.py --study my_study.yaml --dry-run     what would run, and how long it would take
+
+exit codes: 0 done, 2 wrong input, 3 all trials failed, 4 interrupted (the same command continues),
+            5 another process runs this study
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the study runner."""
+    parser = argparse.ArgumentParser(
+        prog="python tune/run.py",
+        description="Search for the best configuration: start a study, or continue it where it stands.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_argument_group("what to run")
+    what.add_argument("--study", metavar="NAME|FILE.yaml", help="a study in tune/studies, a file, or one begun before")
+    what.add_argument("--list", action="store_true", help="list the studies and stop")
+    what.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        dest="assignments",
+        help="override a path of the base configuration or a key of the study, e.g. data.root=DIR (repeatable)",
+    )
+    budget = parser.add_argument_group("budget")
+    budget.add_argument(
+        "--trials", type=int, metavar="N", help="configurations in total; a larger number extends the study"
+    )
+    budget.add_argument("--time-budget", metavar="TIME", help="stop this launch after 90s, 30m, 8h")
+    where = parser.add_argument_group("where")
+    where.add_argument("--output-dir", default="results", metavar="DIR", help="all studies (default: ./results)")
+    where.add_argument("--tracking-uri", metavar="URI", help="MLflow store (default: sqlite:///OUTPUT_DIR/mlflow.db)")
+    where.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file)")
+    where.add_argument("--address", help="a running Ray cluster; default: this machine alone")
+    size = parser.add_argument_group("resources of a trial")
+    size.add_argument("--gpus-per-trial", type=float, metavar="G", help="0, a fraction, or 1")
+    size.add_argument("--cpus-per-trial", type=int, metavar="C")
+    size.add_argument("--max-concurrent", type=int, metavar="M", help="trials at once; default: as many as fit")
+    other = parser.add_argument_group("before it starts")
+    other.add_argument("--dry-run", action="store_true", help="print space, budget and estimated time; write nothing")
+    other.add_argument("--smoke", action="store_true", help="2 trials of 1 epoch in a temporary folder")
+    other.add_argument("--fresh", action="store_true", help="begin again; the old study moves to OUTPUT_DIR/.trash")
+    other.add_argument("--fork", metavar="NEW", help="a new study that knows this one's trials")
+    other.add_argument("--retry-failed", action="store_true", help="try failed trials again")
+    other.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one study; return the exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if not options.study and not options.list:
+        parser.error("--study NAME|FILE.yaml is required (--list shows the names)")
+    from plml.errors import PlmlError
+
+    try:
+        from tune import launch
+
+        return launch.list_studies(options) if options.list else launch.launch(options, list(arguments or sys.argv[1:]))
+    except PlmlError as error:
+        held = type(error).__name__ == "StudyHeldError"
+        sys.stderr.write(f"error: {error}\n")
+        return HELD if held else WRONG_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command continues the study\n")
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

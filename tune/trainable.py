@@ -1,0 +1,213 @@
+"""What a Ray worker runs: one trial of a study, told entirely by a plain dictionary.
+
+Everything a trial learns is on disk and in MLflow before it is reported, because a scheduler stops a trial
+inside ``report``. A trial that cannot be trained is an outcome that is reported, not an exception; exceptions
+are for trouble that another attempt may not meet.
+"""
+
+import gc
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from plml.config import TrainConfig, make_config
+from plml.data.bundle import Bundle
+from plml.data.load import load_bundle
+from plml.device import pick_device
+from plml.errors import ConfigError, DivergenceError, PlmlError, nearest
+from plml.report import EpochReport
+from plml.tracking import RunLogger, system_load
+from plml.trainer import Trainer
+from tune.repeats import Repeats
+
+Outcome = Literal["running", "complete", "diverged", "out_of_memory", "rejected"]
+LOCK_TIMEOUT_S = 60.0  # a worker of a driver that was killed lives on for a moment
+SECOND_TRY_S = 2.0  # GPU memory of a trial that was stopped is free only after a moment
+
+
+@dataclass(frozen=True)
+class Task:
+    """One trial, as sent to a worker.
+
+    Attributes:
+        tree: resolved configuration, nested.
+        folder: run folder.
+        metric: the figure that is optimised.
+        mode: ``max`` or ``min``.
+        seeds: the trial trains once with each, and its figures are their means; empty: the configuration's own.
+        tracking_uri: MLflow store, or None.
+        run_id: MLflow run to write to, or None.
+        gpu_fraction: share of the GPU's memory that the trial may take, in (0, 1], or 0 without GPU.
+        system_metrics: log the load of processor, memory and GPU.
+    """
+
+    tree: Mapping[str, Any]
+    folder: str
+    metric: str = "selection/best"
+    mode: Literal["max", "min"] = "max"
+    seeds: tuple[int, ...] = ()
+    tracking_uri: str | None = None
+    run_id: str | None = None
+    gpu_fraction: float = 0.0
+    system_metrics: bool = False
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """What a trial tells the driver.
+
+    Attributes:
+        outcome: whether it goes on, and if not, why.
+        epoch: of the last evaluation, -1 before the first.
+        objective: running best of the metric.
+        earlier: ``(epoch, running best)`` of epochs before this one that the driver may not know of.
+        detail: reason of an outcome that is not a success.
+    """
+
+    outcome: Outcome
+    epoch: int = -1
+    objective: float | None = None
+    earlier: list[tuple[int, float]] = field(default_factory=list)
+    detail: str = ""
+
+
+def ray_trial(config: dict[str, Any]) -> None:
+    """The Ray trainable: run ``config["task"]`` and report to the driver."""
+    from ray.tune import report as ray_report
+
+    run_task(Task(**config["task"]), lambda told: ray_report(asdict(told)))
+
+
+def run_task(task: Task, report: Callable[[TrialReport], None]) -> None:
+    """Train, or go on with, one trial; call ``report`` after each epoch and at least once.
+
+    Raises:
+        OSError, RuntimeError, ...: trouble that is not the configuration's fault; ``error.json`` in the run
+            folder says what happened.
+    """
+    _reset_process(task)
+    folder = Path(task.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "error.json").unlink(missing_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
+            try:
+                _train(task, folder, report)
+            except Exception as error:
+                if not _is_out_of_memory(error):
+                    raise
+                _free_memory()
+                time.sleep(SECOND_TRY_S)
+                _train(task, folder, report)
+    except DivergenceError as error:
+        report(TrialReport("diverged", detail=str(error)))
+    except PlmlError as error:
+        report(TrialReport("rejected", detail=f"{type(error).__name__}: {error}"))
+    except Exception as error:
+        if _is_out_of_memory(error):
+            _free_memory()
+            report(TrialReport("out_of_memory", detail=str(error).splitlines()[0]))
+            return
+        (folder / "error.json").write_text(json.dumps({"error": f"{type(error).__name__}: {error}"}), encoding="utf-8")
+        raise
+
+
+def _train(task: Task, folder: Path, report: Callable[[TrialReport], None]) -> None:
+    run = open_run(task, folder)
+    logger = RunLogger(task.tracking_uri, task.run_id)
+    best: list[tuple[int, float]] = []
+    for past in run.history:
+        best.append(_running_best(task, best, past))
+    if run.finished:  # it ended before the driver heard of it: tell again, never return in silence
+        report(TrialReport("complete", *best[-1], earlier=best[:-1]))
+        return
+    told = False
+    watched = task.tracking_uri if task.system_metrics else None
+    with system_load(watched, task.run_id):
+        for epoch in run.epochs():
+            best.append(_running_best(task, best, epoch))
+            logger.log(epoch)
+            report(TrialReport("complete" if epoch.final else "running", *best[-1], earlier=[] if told else best[:-1]))
+            told = True
+
+
+def open_run(task: Task, folder: Path) -> "Trainer | Repeats":
+    """Open the trial's run: one trainer, or one a seed in lockstep."""
+    config = make_config(task.tree)
+    if not task.seeds:
+        return open_trainer(config, folder)
+    return Repeats(
+        [open_trainer(config.model_copy(update={"seed": seed}), folder / f"seed_{seed}") for seed in task.seeds],
+        folder,
+    )
+
+
+def open_trainer(config: TrainConfig, folder: Path) -> Trainer:
+    """Return the trainer of a configuration; data that the process has loaded before is used again."""
+    if config.mode != "linear_init":
+        return Trainer(config, cached_bundle(config), folder)
+    stage = config.model_copy(update={"mode": "linear", "linear_init": None})
+    return Trainer(config, cached_bundle(config), folder, stage_bundle=cached_bundle(stage))
+
+
+def cached_bundle(config: TrainConfig) -> Bundle:
+    """Return the data of a configuration, shared by all trials of this process that read the same."""
+    tree = config.tree()
+    names = {"data", "mode"} | (set() if config.mode == "end_to_end" else {"model", "device"})
+    kept = {name: tree[name] for name in names}
+    return _bundle(json.dumps(kept, sort_keys=True))
+
+
+@lru_cache(maxsize=2)
+def _bundle(text: str) -> Bundle:
+    config = make_config(json.loads(text))
+    return load_bundle(config, device=pick_device(config.device))
+
+
+def _running_best(task: Task, best: list[tuple[int, float]], report: EpochReport) -> tuple[int, float]:
+    if task.metric not in report.metrics:
+        hint = nearest(task.metric, report.metrics)
+        raise ConfigError(f"objective.metric: a run does not report '{task.metric}'{hint}")
+    value = float(report.metrics[task.metric])
+    if best:
+        value = max(value, best[-1][1]) if task.mode == "max" else min(value, best[-1][1])
+    return report.epoch, value
+
+
+def _reset_process(task: Task) -> None:
+    """Undo what an earlier trial in this worker may have left behind."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = False
+    _free_memory()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        if 0 < task.gpu_fraction <= 1:
+            torch.cuda.set_per_process_memory_fraction(task.gpu_fraction)
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch could not allocate; on CPU it says so in a plain RuntimeError."""
+    text = str(error).lower()
+    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    )

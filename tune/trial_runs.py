@@ -1,0 +1,239 @@
+"""The MLflow side of a study: the driver makes and ends every run, and delivers what trials could not.
+
+MLflow trouble never stops a study: each failure is told once, calls are left out for a while, and
+:meth:`TrialRuns.deliver` brings everything up to date as soon as the store answers.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from optuna.trial import FrozenTrial
+
+from plml.config import TrainConfig, load_config
+from plml.errors import PlmlError
+from plml.report import EpochReport
+from plml.tracking import Tracker, TrackingError
+from tune.folders import StudyFolder
+from tune.ledger import Ledger
+from tune.records import open_study, state_of
+
+T = TypeVar("T")
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+STATUS: Mapping[str, Status] = {
+    "COMPLETE": "FINISHED",
+    "PRUNED": "FINISHED",
+    "FAILED": "FAILED",
+    "INTERRUPTED": "KILLED",
+}
+QUIET_S = 60.0  # pause after a failed call
+
+
+class TrialRuns:
+    """Runs of one study in the MLflow experiment ``plml/STUDY``.
+
+    Args:
+        uri: tracking URI; None tracks nothing.
+        ledger: where run ids are kept.
+        warn: tells the user, one line.
+
+    Raises:
+        TrackingError: the URI cannot be used by several processes.
+    """
+
+    def __init__(self, uri: str | None, ledger: Ledger, warn: Callable[[str], None]) -> None:
+        self.uri, self.ledger, self._warn = uri, ledger, warn
+        self.folder: StudyFolder = ledger.folder
+        self.tracker = Tracker(uri) if uri else None
+        self.experiment_id: str | None = None
+        self.study_run: str | None = None
+        self._quiet_until = 0.0
+
+    @property
+    def uid(self) -> str:
+        """What tells this study's runs from those of another of the same name in the same experiment."""
+        uid: str = self.ledger.optuna.user_attrs["uid"]
+        return uid
+
+    def _guarded(self, call: Callable[[Tracker, str], T]) -> T | None:
+        """Run ``call`` with tracker and experiment; on trouble warn, be quiet for a while and return None."""
+        if self.tracker is None or time.monotonic() < self._quiet_until:
+            return None
+        try:
+            if self.experiment_id is None:
+                self.experiment_id = self.tracker.open_experiment(f"plml/{self.folder.name}")
+            return call(self.tracker, self.experiment_id)
+        except TrackingError as error:
+            self._quiet_until = time.monotonic() + QUIET_S
+            self._warn(f"MLflow: {error}; the study goes on, everything is delivered later")
+            return None
+
+    # -- the study's own run ------------------------------------------------------------------------------
+
+    def open_study(self) -> None:
+        """Create database, experiment and the study's summary run, before any worker touches the store."""
+        study = self.ledger.study
+        tags = {"plml.kind": "study", "plml.study": study.name, "plml.study_uid": self.uid}
+        config = study.config.model_dump(exclude={"base", "search_space", "points"})
+        params = {"base." + path: value for path, value in study.base.flat().items()} | {
+            f"study.{key}": value for key, value in config.items() if value is not None
+        }
+
+        def find_or_create(tracker: Tracker, experiment: str) -> str:
+            runs = tracker.find_runs(experiment, tags)
+            if runs:
+                tracker.reopen_run(runs[0])
+                return runs[0]
+            run = tracker.create_run(experiment, study.name, params=params, tags={**tags, "plml.state": "RUNNING"})
+            if study.config.description:
+                tracker.set_tags(run, {"mlflow.note.content": study.config.description})
+            return run
+
+        self.study_run = self._guarded(find_or_create)
+
+    def close_study(self, state: str, files: Iterable[Path], metrics: Mapping[str, float]) -> None:
+        """End the study's run with its figures and files."""
+        self._quiet_until = 0.0
+        if self.study_run is None:
+            self.open_study()
+        run = self.study_run
+
+        def close(tracker: Tracker, experiment: str) -> None:
+            del experiment
+            if run is None:
+                return
+            step = self.ledger.ended()
+            if step not in tracker.delivered_epochs(run):
+                tracker.log_reports(run, [EpochReport(step, dict(metrics), time.time())])
+            for file in files:
+                tracker.log_artifact(run, file)
+            tracker.end_run(run, STATUS[state], {"plml.state": state})
+
+        self._guarded(close)
+
+    # -- runs of trials -----------------------------------------------------------------------------------
+
+    def begin(self, trial: FrozenTrial, config: TrainConfig) -> str | None:
+        """Return the trial's RUNNING run, made or opened again; None when MLflow is not to be had."""
+        return self._guarded(lambda tracker, experiment: self._open(tracker, experiment, trial, config, "RUNNING"))
+
+    def end(self, trial: FrozenTrial) -> None:
+        """Deliver what is missing of an ended trial and close its run."""
+        self._guarded(lambda tracker, experiment: self._deliver(tracker, experiment, trial))
+
+    def deliver(self) -> None:
+        """Bring the runs of all trials that are not being trained up to date; those that are already are skipped."""
+        self._quiet_until = 0.0
+        for trial in self.ledger.trials():
+            done = self.ledger.noted(trial.user_attrs["key"]).get("delivered")
+            if state_of(trial) in STATUS and done != self._receipt(trial):
+                self.end(trial)
+
+    def upload_best(self, trials: Iterable[FrozenTrial]) -> None:
+        """Store the checkpoints of the given trials with their runs, once."""
+        for trial in trials:
+            key, run = trial.user_attrs["key"], self.run_of(trial)
+            file = self.folder.trial(key) / "best.pt"
+            if run is None or not file.is_file() or self.ledger.noted(key).get("uploaded") == self.uri:
+                continue
+
+            def upload(tracker: Tracker, experiment: str, run: str = run, file: Path = file) -> bool:
+                del experiment
+                tracker.log_artifact(run, file, "checkpoint")
+                return True
+
+            if self._guarded(upload):
+                self.ledger.note(key, uploaded=self.uri)
+
+    def run_of(self, trial: FrozenTrial) -> str | None:
+        """Return the id of the trial's run in this store, or None."""
+        run = self.ledger.noted(trial.user_attrs["key"]).get("run")
+        return run["id"] if run and run["uri"] == self.uri else None
+
+    def _receipt(self, trial: FrozenTrial) -> list[Any]:
+        return [self.uri, state_of(trial), trial.number, trial.user_attrs.get("attempt")]
+
+    def _open(
+        self, tracker: Tracker, experiment: str, trial: FrozenTrial, config: TrainConfig | None, state: str
+    ) -> str:
+        """Return the trial's run: the one it has, one that a killed driver made but could not note, or a new one."""
+        study, key = self.ledger.study, trial.user_attrs["key"]
+        name = {"plml.kind": "trial", "plml.study_uid": self.uid, "plml.key": key}
+        changing = {"plml.state": state, "plml.attempt": str(trial.user_attrs.get("attempt", 1))}
+        run = self.run_of(trial) or next(iter(tracker.find_runs(experiment, name)), None)
+        if run is None:
+            tags = {**name, **changing, "plml.study": study.name}
+            params: Mapping[str, Any] = trial.user_attrs["values"]  # all there is of a point that cannot be trained
+            if config is not None:
+                params, seeds = config.flat(), study.config.seeds or [config.seed]
+                tags |= {
+                    "plml.method": config.method["name"],
+                    "plml.setting": config.data.observation["name"],
+                    "plml.seed": ",".join(map(str, seeds)),
+                    "plml.observation_seed": str(config.data.observation_seed),
+                    "plml.fingerprint": config.fingerprint,
+                    "plml.selection": f"{config.selection.criterion} on {config.selection.labels} labels",
+                }
+            label = "-".join([key, *([config.method["name"]] if config else ["invalid"])])
+            run = tracker.create_run(experiment, label, params=params, tags=tags, log_scaled=study.space.log_paths)
+        else:
+            tracker.reopen_run(run)
+            tracker.set_tags(run, changing)
+        if self.run_of(trial) != run:
+            self.ledger.note(key, run={"uri": self.uri, "id": run})
+        return run
+
+    def _deliver(self, tracker: Tracker, experiment: str, trial: FrozenTrial) -> None:
+        key, state = trial.user_attrs["key"], state_of(trial)
+        folder = self.folder.trial(key)
+        run = self.run_of(trial) or self._open(tracker, experiment, trial, self._config_of(trial), state)
+        reports = read_reports(folder)
+        if reports:
+            told = tracker.delivered_epochs(run)
+            tracker.log_reports(run, [report for report in reports if report.epoch not in told])
+        for name in ("config.yaml", "result.json"):
+            if (folder / name).is_file():
+                tracker.log_artifact(run, folder / name)
+        tags = {"plml.state": state, "plml.folder": str(folder)}
+        for name in ("reason", "error"):
+            if name in trial.user_attrs:
+                tags[f"plml.{name}"] = str(trial.user_attrs[name])
+        tracker.end_run(run, STATUS[state], tags)
+        self.ledger.note(key, delivered=self._receipt(trial))
+
+    def _config_of(self, trial: FrozenTrial) -> TrainConfig | None:
+        """The trial's configuration; None for a point that cannot be trained."""
+        try:
+            return self.ledger.study.space.resolve(trial.user_attrs["values"])
+        except PlmlError:
+            file = self.folder.trial(trial.user_attrs["key"]) / "config.yaml"
+            return load_config(file) if file.is_file() else None
+
+
+def read_reports(folder: Path) -> list[EpochReport]:
+    """Return the reports in a run folder's ``metrics.jsonl``; a damaged line and what follows it is left out."""
+    file = folder / "metrics.jsonl"
+    reports: list[EpochReport] = []
+    if not file.is_file():
+        return reports
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            row: dict[str, Any] = json.loads(line)
+            reports.append(EpochReport(**row))
+        except (ValueError, TypeError):
+            break
+    return reports
+
+
+def discard_runs(folder: StudyFolder, uri: str, warn: Callable[[str], None]) -> None:
+    """Move the MLflow runs of a study that is begun again to MLflow's trash."""
+    try:
+        uid = open_study(folder).user_attrs["uid"]
+        tracker = Tracker(uri)
+        experiment = tracker.open_experiment(f"plml/{folder.name}")
+        for run in tracker.find_runs(experiment, {"plml.study_uid": uid}):
+            tracker.delete_run(run)
+    except (PlmlError, KeyError) as error:
+        warn(f"the MLflow runs of the old study stay: {error}")
