@@ -24,7 +24,8 @@ class Batch(NamedTuple):
 
     inputs: Tensor  # images (B, C, H, W) float, or features (B, D)
     observed: Tensor  # (B, L) int8
-    index: Tensor  # (B,) int64, position in the training split: 0 .. N-1
+    # (B,) int64, position in the training split: 0 .. N-1. Nobody needs the tuple method of that name.
+    index: Tensor  # type: ignore[assignment]
 
 
 class ModelOutput(NamedTuple):

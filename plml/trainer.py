@@ -137,7 +137,10 @@ class Trainer:
     @property
     def evaluated(self) -> Classifier:
         """The network that is scored: the averaged one when there is one."""
-        return self.model if self.average is None else self.average.module
+        if self.average is None:
+            return self.model
+        averaged: Classifier = self.average.module  # type: ignore[assignment]
+        return averaged
 
     # -- training -----------------------------------------------------------------------------------------
 
@@ -187,7 +190,7 @@ class Trainer:
             out: ModelOutput = self.model(inputs)
         loss: Tensor = self.method(ModelOutput(out.logits.float(), out.features.float()), batch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if self.config.optim.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
         self.optimizer.step()

@@ -120,7 +120,7 @@ def _summarise(config: TrainConfig, trainer: Trainer, folder: Path) -> None:
 
 
 @contextmanager
-def _track(uri: str, config: TrainConfig, trainer: Trainer) -> Iterator[object]:
+def _track(uri: str, config: TrainConfig, trainer: Trainer) -> Iterator[RunLogger]:
     """Open an MLflow run for this training and close it with the state that training ended in."""
     tracker = Tracker(uri)
     experiment = tracker.open_experiment(f"plml/{config.data.name}")
