@@ -10,6 +10,8 @@ group come together much more often than chance, neighbours across a group's bor
 that is the structure a label graph can use. :func:`co_occurrence` gives the resulting probabilities exactly.
 """
 
+import gzip
+import importlib.util
 from functools import lru_cache
 from itertools import permutations
 from pathlib import Path
@@ -21,6 +23,7 @@ from pydantic import Field
 
 from plml.data.digest import source_digest
 from plml.data.source import DataSet, Part, Source
+from plml.errors import DataError
 from plml.labels import NEGATIVE, POSITIVE, LabelArray
 
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -106,7 +109,7 @@ class Digits(DataSet, name="digits"):
 
 @lru_cache(maxsize=2)
 def _compose(sizes: tuple[int, int, int], scene_seed: int, canvas: int) -> Source:
-    digits, classes = _source_digits()
+    digits, classes = source_digits()
     partition = partition_digits(classes, scene_seed)
     parts = [
         _part(name, number, size, digits, [rows[classes[rows] == c] for c in range(10)], scene_seed, canvas)
@@ -129,12 +132,21 @@ def _compose(sizes: tuple[int, int, int], scene_seed: int, canvas: int) -> Sourc
 
 
 @lru_cache(maxsize=1)
-def _source_digits() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return images (1797, 8, 8) with values 0..16, and classes (1797,)."""
-    from sklearn.datasets import load_digits
+def source_digits() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return images (1797, 8, 8) with values 0..16, and classes (1797,), as ``sklearn.datasets.load_digits`` does.
 
-    loaded = load_digits()
-    return loaded.images.astype(np.int64), loaded.target.astype(np.int64)
+    Its file is read directly: importing ``sklearn.datasets`` takes seconds, which every worker would spend.
+    """
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise DataError("data set 'digits' is made of the digits that scikit-learn ships; install scikit-learn")
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    try:
+        with gzip.open(path, "rt") as file:
+            table = np.loadtxt(file, delimiter=",").astype(np.int64)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}); expected the digits that scikit-learn ships") from None
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1]
 
 
 def partition_digits(classes: NDArray[np.int64], scene_seed: int) -> list[NDArray[np.int64]]:

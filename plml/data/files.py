@@ -16,12 +16,12 @@ def require_folder(root: Path | None, data_set: str, expected: str) -> Path:
     """Return ``root`` if it is a folder; raise DataError saying what it should hold."""
     if root is None:
         raise DataError(f"data.root: data set '{data_set}' needs {expected}")
-    if not root.is_dir():
-        parent = root.absolute().parent
-        siblings = [str(path) for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
-        hint = nearest(str(root.absolute()), siblings) if siblings else f"; {parent} is not a folder either"
-        raise DataError(f"data.root: {root.absolute()} is not a folder; data set '{data_set}' needs {expected}{hint}")
-    return root.absolute()
+    folder = root.resolve()
+    if not folder.is_dir():
+        siblings = [str(path) for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
+        hint = nearest(str(folder), siblings) if siblings else f"; {folder.parent} is not a folder either"
+        raise DataError(f"data.root: {folder} is not a folder; data set '{data_set}' needs {expected}{hint}")
+    return folder
 
 
 def read_lines(path: Path, expected: str) -> list[str]:
