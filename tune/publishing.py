@@ -1,0 +1,110 @@
+"""What a study concludes, in words and on its MLflow pages."""
+
+from typing import TYPE_CHECKING
+
+from plml.tracking_view import log10_name, method_colors
+from tune.standings import Leaderboard, Row, short
+
+if TYPE_CHECKING:
+    from plml.tracking import Tracker
+
+NOTE_ROWS = 25
+MAX_AXES = 8  # of MLflow's parallel coordinates; more cannot be read
+
+
+def conclusion(board: Leaderboard) -> str:
+    """Return which method is best, by how much, and by which labels that was decided."""
+    best = board.best
+    if best is None:
+        return "No trial has trained to its end yet."
+    by = f"chosen by {board.metric} (epochs by {best.selected_by})"
+    text = f"**{best.method}** is best: {board.metric} {_figure(best.objective)} in trial {best.key}, {by}."
+    if best.test_map is not None:
+        text += f" Its test mAP is {best.test_map:.2f}."
+    others = board.best_of_each[1:]
+    if others:
+        second = others[0]
+        lead = abs((best.objective or 0.0) - (second.objective or 0.0))
+        text += f" The next method is **{second.method}** ({_figure(second.objective)}, {lead:.2f} points behind)"
+        if best.test_map is not None and second.test_map is not None:
+            difference = best.test_map - second.test_map
+            text += f"; on test the difference is {difference:+.2f} points ({second.test_map:.2f})"
+        text += "."
+    if best.seeds == 1:
+        text += (
+            " Each configuration was trained with one seed: before a claim, repeat the best ones with "
+            f"`python tune/promote.py --study {board.study}`."
+        )
+    return text
+
+
+def notes(board: Leaderboard) -> str:
+    """Return conclusion and tables in Markdown."""
+    parts = [f"# Study {board.study}", conclusion(board)]
+    if board.best_of_each:
+        parts += ["## Best of each method", _table(board, board.best_of_each)]
+        parts += ["## All complete trials", _table(board, board.ranked[:NOTE_ROWS])]
+    ended = len(board.rows) - len(board.ranked)
+    parts.append(
+        f"{len(board.ranked)} of {len(board.rows)} trials trained to their end, {ended} did not. Test labels chose "
+        "nothing. Every trial with every figure stands in `leaderboard.csv`; `best.yaml` repeats the best one."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(board: Leaderboard, rows: list[Row]) -> str:
+    paths = [path for path in board.varied if any(path in row.values for row in rows)]
+    head = ["rank", "trial", "method", board.metric, "val mAP", "test mAP", *paths]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        cells = [str(board.ranked.index(row) + 1), row.key, row.method, _figure(row.objective)]
+        cells += [_figure(row.val_map), _figure(row.test_map)]
+        cells += [short(row.values.get(path)).replace("|", "\\|") for path in paths]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def parallel_axes(board: Leaderboard) -> list[str]:
+    """Return MLflow's names of the parameters that every trial has and that vary, logarithms where possible."""
+    axes = ["method.name"] if len(board.methods) > 1 else []
+    for path in board.varied:
+        values = [row.values.get(path) for row in board.rows]
+        if any(value is None for value in values):
+            continue
+        positive = all(isinstance(value, int | float) and value > 0 for value in values)
+        axes.append(log10_name(path) if path in board.log_paths and positive else path)
+    return axes[:MAX_AXES]
+
+
+def publish(board: Leaderboard, tracker: "Tracker", run_id: str) -> None:
+    """Store notes, files and figures with the study's run, colour the trials' runs by method, set up the pages.
+
+    Raises:
+        TrackingError: the store does not take it.
+    """
+    tracker.set_tags(run_id, {"mlflow.note.content": notes(board)[:8000]})
+    for file in (board.csv_file, board.notes_file, board.best_file):
+        if file is not None and file.is_file():
+            tracker.log_artifact(run_id, file)
+    for figure in board.figures:
+        tracker.log_artifact(run_id, figure, "figures")
+    colors = method_colors(board.methods)
+    for row in board.rows:
+        if row.mlflow_run_id is not None:
+            tracker.set_tags(row.mlflow_run_id, {"mlflow.runColor": colors[row.method]})
+    tracker.publish_view(
+        tracker.experiment_of(run_id),
+        metric=board.metric,
+        maximize=board.maximize,
+        axes=parallel_axes(board) or ["method.name"],
+        columns=["method.name", *board.varied],
+    )
+
+
+def best_runs(board: Leaderboard) -> list[str]:
+    """Return the MLflow runs of the best trial of each method, for the compare page."""
+    return [row.mlflow_run_id for row in board.best_of_each if row.mlflow_run_id is not None]
