@@ -1,31 +1,52 @@
 """The end of a launch: everything delivered to MLflow, leaderboard and figures written, the links printed."""
 
+import shlex
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
+from plml.tracking import Tracker
+from tune.leaderboard import render, write_leaderboard
+from tune.publishing import best_runs, publish
 from tune.records import best_trials, state_of
+from tune.standings import Leaderboard
 
 if TYPE_CHECKING:
-    from tune.folders import StudyFolder
     from tune.ledger import Ledger
-    from tune.study import Study
     from tune.trial_runs import TrialRuns
 
 
-def close_study(
-    study: "Study", folder: "StudyFolder", ledger: "Ledger", runs: "TrialRuns", console: Console, *, interrupted: bool
-) -> None:
-    """Deliver what is missing, write the study's tables and figures, and end its MLflow run."""
-    del study, folder
-    runs.deliver()
-    best = best_trials(ledger.optuna, ledger.study.config.track.top_k)
-    runs.upload_best(best)
-    trials = ledger.trials()
-    figures = {
-        f"trials/{state.lower()}": float(sum(state_of(t) == state for t in trials))
-        for state in ("COMPLETE", "PRUNED", "FAILED")
-    }
-    if best:
-        figures["objective/best"] = float(best[0].value or 0.0)
-    runs.close_study("INTERRUPTED" if interrupted else "COMPLETE", [], figures)
+def close_study(ledger: "Ledger", runs: "TrialRuns", console: Console, *, interrupted: bool) -> None:
+    """Deliver what is missing, write and show the study's tables and figures, and end its MLflow run."""
+    study, folder = ledger.study, ledger.folder
+    with console.status("writing leaderboard and figures ..."):
+        runs.deliver()
+        best = best_trials(ledger.optuna, study.config.track.top_k)
+        runs.upload_best(best)
+        board = write_leaderboard(ledger.optuna, folder.path)
+        runs.with_study_run(lambda tracker, run: publish(board, tracker, run))
+        states = [state_of(trial) for trial in ledger.trials()]
+        figures = {f"trials/{name.lower()}": float(states.count(name)) for name in ("COMPLETE", "PRUNED", "FAILED")}
+        if best and best[0].value is not None:
+            figures["objective/best"] = best[0].value
+        runs.close_study("INTERRUPTED" if interrupted else "COMPLETE", figures)
+    if board.rows:
+        console.print(render(board))
+    if not interrupted:
+        _links(board, runs.tracker if runs.experiment_id else None, runs.experiment_id, console)
+
+
+def _links(board: Leaderboard, tracker: Tracker | None, experiment: str | None, console: Console) -> None:
+    """What to look at next."""
+    lines = [("table", str(board.csv_file))]
+    if board.best_file is not None and board.best_file.is_file():
+        lines.append(("best", f"plml train {shlex.quote(str(board.best_file))}"))
+    if tracker is not None and experiment is not None:
+        if tracker.ui_command:
+            lines.append(("MLflow", tracker.ui_command))
+        lines.append(("pages" if tracker.ui_command else "MLflow", tracker.experiment_url(experiment)))
+        if len(compared := best_runs(board)) > 1:
+            lines.append(("compare", tracker.compare_url(experiment, compared)))
+    for name, text in lines:
+        console.print(f"{name:8}  {escape(text)}", soft_wrap=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from plml.errors import ConfigError
 from tune.stopping import Stopper
-from tune.study import ResourcesConfig
+from tune.study_file import ResourcesConfig
 
 if TYPE_CHECKING:
     from tune.searcher import TrialSource

@@ -6,21 +6,14 @@ from typing import Any
 from plml.config import TrainConfig
 from plml.errors import ConfigError, nearest
 from plml.methods import find_method
-from tune.ranges import Choice, Range, read_range
+from tune.ranges import Choice, Entry, read_entries, read_range
 from tune.space import Dimension, SearchSpace
-
-NAMES = {"method": "method.name", "data.observation": "data.observation.name"}  # a bare name stands for its .name
 
 
 def build_space(entries: Mapping[str, Any], base_tree: Mapping[str, Any], base: TrainConfig) -> SearchSpace:
     """Read ``{path: range | default | list of ranges}``; raise ConfigError naming path, rule and nearest name."""
-    found: list[tuple[str, Range, dict[str, tuple[Any, ...]]]] = []
-    explicit = {NAMES.get(path, path): entry for path, entry in entries.items() if entry != "default"}
-    for path, entry in explicit.items():
-        several = isinstance(entry, Sequence) and not isinstance(entry, str)
-        for place, one in enumerate(entry if several else [entry]):
-            where = f"search_space.{path}[{place}]" if several else f"search_space.{path}"
-            found.append((path, *_read_entry(one, where)))
+    found = read_entries(entries)
+    explicit = {path for path, _, _ in found}
     methods = [choice for path, span, _ in found if path == "method.name" for choice in span.probes()]
     methods = list(dict.fromkeys(methods)) or [base.method["name"]]
     for path in [path for path, entry in entries.items() if entry == "default"]:
@@ -30,21 +23,7 @@ def build_space(entries: Mapping[str, Any], base_tree: Mapping[str, Any], base: 
     return SearchSpace(tuple(_ordered(dimensions)), base_tree, base)
 
 
-def _read_entry(entry: Any, where: str) -> tuple[Range, dict[str, tuple[Any, ...]]]:
-    """Split a range from its condition."""
-    if not isinstance(entry, Mapping):
-        return read_range(entry, where), {}
-    when = entry.get("when", {})
-    if not isinstance(when, Mapping):
-        raise ConfigError(f"{where}.when must be a mapping such as {{method.name: role}}, got {when!r}")
-    span = read_range({key: value for key, value in entry.items() if key != "when"}, where)
-    return span, {
-        NAMES.get(str(path), str(path)): tuple(allowed) if isinstance(allowed, list) else (allowed,)
-        for path, allowed in when.items()
-    }
-
-
-def _defaults(path: str, methods: Sequence[str]) -> list[tuple[str, Range, dict[str, tuple[Any, ...]]]]:
+def _defaults(path: str, methods: Sequence[str]) -> list[Entry]:
     """The ranges that the study's methods declare: all of them for ``method``, one for ``method.NAME``."""
     head, _, wanted = path.partition(".")
     if head != "method" or "." in wanted:
@@ -64,7 +43,7 @@ def _defaults(path: str, methods: Sequence[str]) -> list[tuple[str, Range, dict[
     return found
 
 
-def _named(found: Sequence[tuple[str, Range, dict[str, tuple[Any, ...]]]]) -> list[Dimension]:
+def _named(found: Sequence[Entry]) -> list[Dimension]:
     """Give each range an Optuna name of its own: the path, or ``path[condition]`` where a path has several."""
     paths = [path for path, _, _ in found]
     dimensions: list[Dimension] = []

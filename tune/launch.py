@@ -20,7 +20,10 @@ from plml.config import TrainConfig
 from plml.errors import ConfigError
 from plml.schema import read_yaml
 from tune.folders import StudyFolder
-from tune.study import STUDIES, Study, find_study, load_study, study_names
+from tune.run import study_options
+from tune.study import Study, load_study
+from tune.study_file import STUDIES, find_study, study_names
+from tune.terminal import make_console
 
 if TYPE_CHECKING:
     from tune.ledger import Ledger
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, INTERRUPTED = 0, 3, 4
 
-console = Console(highlight=False)
+console = make_console()
 
 
 def list_studies(options: argparse.Namespace) -> int:
@@ -69,16 +72,8 @@ def launch(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def read_study(options: argparse.Namespace, output: Path) -> Study:
     """Read the study with everything the command line says about it."""
-    given = {
-        "n_trials": options.trials,
-        "time_budget": options.time_budget,
-        "resources.gpu": options.gpus_per_trial,
-        "resources.cpu": options.cpus_per_trial,
-        "resources.max_concurrent": options.max_concurrent,
-    }
     file = find_study(options.study, output)
-    chosen = {path: value for path, value in given.items() if value is not None}
-    return load_study(file, options.assignments, name=options.fork, options=chosen)
+    return load_study(file, options.assignments, name=options.fork, options=study_options(options))
 
 
 def continue_line(arguments: Sequence[str]) -> str:
@@ -115,7 +110,7 @@ def run_study(study: Study, folder: StudyFolder, uri: str | None, options: argpa
     code = _verdict(ledger, interrupted=interrupted, gave_up=gave_up)
     from tune.closing import close_study
 
-    close_study(study, folder, ledger, runs, console, interrupted=interrupted)
+    close_study(ledger, runs, console, interrupted=interrupted)
     if code == INTERRUPTED:
         done = f"interrupted after {ledger.ended()} of {budget} trials; nothing is lost. To continue:"
         console.print(f"[yellow]{done}[/yellow]")
@@ -230,16 +225,17 @@ def _learn(ledger: "Ledger", options: argparse.Namespace, folder: StudyFolder) -
 
 def _head(study: Study, folder: StudyFolder, runs: "TrialRuns", command: str, budget: int) -> None:
     """The lines that tell where everything is."""
-    grid = Table.grid(padding=(0, 2))
-    methods = ", ".join(study.space.methods)
-    grid.add_row("study", f"[bold]{study.name}[/bold]: {budget} trials over {escape(methods)}")
-    grid.add_row("folder", escape(str(folder.path)))
+    lines = [
+        ("study", f"{study.name}: {budget} trials over {', '.join(study.space.methods)}"),
+        ("folder", str(folder.path)),
+    ]
     if runs.tracker is not None and runs.experiment_id is not None:
-        grid.add_row("MLflow", escape(runs.tracker.experiment_url(runs.experiment_id)))
+        lines.append(("MLflow", runs.tracker.experiment_url(runs.experiment_id)))
         if runs.tracker.ui_command:
-            grid.add_row("", f"[dim]after:[/dim] {escape(runs.tracker.ui_command)}")
-    grid.add_row("continue", escape(command))
-    console.print(grid, soft_wrap=True)
+            lines.append(("", f"after: {runs.tracker.ui_command}"))
+    lines.append(("continue", command))
+    for name, text in lines:
+        console.print(f"{name:8}  {escape(text)}", soft_wrap=True)
 
 
 def _verdict(ledger: "Ledger", *, interrupted: bool, gave_up: bool) -> int:

@@ -16,7 +16,8 @@ from tune.folders import StudyFolder
 from tune.progress import clock
 from tune.ranges import Choice
 from tune.space import Dimension, SearchSpace
-from tune.study import PrunerConfig, Study
+from tune.study import Study
+from tune.study_file import PrunerConfig
 
 TRIAL_START_S = 0.5  # a warm worker takes a trial within so much
 RAY_START_S = 15.0  # Ray, and the imports of its first workers

@@ -59,8 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def promote(options: argparse.Namespace) -> int:
     """Train what is missing, then print and write the table."""
-    from rich.console import Console
-
     from plml.checkpoint import write_text
     from plml.errors import ConfigError
     from plml.tracking import check_uri
@@ -68,8 +66,9 @@ def promote(options: argparse.Namespace) -> int:
     from tune.promotion import PromotionRuns, PromotionSearcher, figures_of, planned_runs, summarise
     from tune.records import best_trials, open_study
     from tune.study import load_study
+    from tune.terminal import make_console
 
-    console = Console(highlight=False)
+    console = make_console()
     output = Path(options.output_dir).expanduser().absolute()
     uri = check_uri(options.tracking_uri or f"sqlite:///{output}/mlflow.db")
     folder = StudyFolder(output / options.study)

@@ -171,6 +171,10 @@ _KINDS: dict[str, type[FloatRange] | type[IntRange] | type[Choice]] = {
 }
 
 
+Entry = tuple[str, Range, dict[str, tuple[Any, ...]]]  # path, values, condition
+NAMES = {"method": "method.name", "data.observation": "data.observation.name"}  # a bare name stands for its .name
+
+
 def read_range(entry: Any, path: str) -> Range:
     """Check what a study file gives for ``path``; raise ConfigError with the nearest valid name."""
     if not isinstance(entry, Mapping) or "type" not in entry:
@@ -182,6 +186,33 @@ def read_range(entry: Any, path: str) -> Range:
     if kind not in _KINDS:
         raise ConfigError(f"{path}.type must be float, int or categorical, got {kind!r}{nearest(str(kind), _KINDS)}")
     return validate(_KINDS[kind], entry, path)
+
+
+def read_entries(search_space: Mapping[str, Any]) -> list[Entry]:
+    """Return every range that a ``search_space`` writes out, with its path and condition; ``default`` is left out."""
+    found: list[Entry] = []
+    for path, entry in search_space.items():
+        if entry == "default":
+            continue
+        several = isinstance(entry, list)
+        for place, one in enumerate(entry if several else [entry]):
+            where = f"search_space.{path}[{place}]" if several else f"search_space.{path}"
+            found.append((NAMES.get(path, path), *_read_entry(one, where)))
+    return found
+
+
+def _read_entry(entry: Any, where: str) -> tuple[Range, dict[str, tuple[Any, ...]]]:
+    """Split a range from its condition."""
+    if not isinstance(entry, Mapping):
+        return read_range(entry, where), {}
+    when = entry.get("when", {})
+    if not isinstance(when, Mapping):
+        raise ConfigError(f"{where}.when must be a mapping such as {{method.name: role}}, got {when!r}")
+    span = read_range({key: value for key, value in entry.items() if key != "when"}, where)
+    return span, {
+        NAMES.get(str(path), str(path)): tuple(allowed) if isinstance(allowed, list) else (allowed,)
+        for path, allowed in when.items()
+    }
 
 
 def _check_bounds(bounds: _N) -> _N:

@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
@@ -70,6 +71,26 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def study_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return ``{dotted study key: value}`` of what the command line gives."""
+    given = {
+        "n_trials": options.trials,
+        "time_budget": options.time_budget,
+        "resources.gpu": options.gpus_per_trial,
+        "resources.cpu": options.cpus_per_trial,
+        "resources.max_concurrent": options.max_concurrent,
+    }
+    return {path: value for path, value in given.items() if value is not None}
+
+
+def _check_keys(options: argparse.Namespace) -> None:
+    """Find misspelt keys before training code is imported, which takes longer than everything else."""
+    from tune.study_file import find_study, read_study_file
+
+    file = find_study(options.study, Path(options.output_dir).expanduser().absolute())
+    read_study_file(file, options.assignments, study_options(options))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one study; return the exit code."""
     parser = build_parser()
@@ -79,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from plml.errors import PlmlError
 
     try:
+        if not options.list:
+            _check_keys(options)
         from tune import launch
 
         return launch.list_studies(options) if options.list else launch.launch(options, list(arguments or sys.argv[1:]))

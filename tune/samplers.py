@@ -4,7 +4,7 @@ import hashlib
 import warnings
 from typing import TYPE_CHECKING
 
-from tune.study import PrunerConfig, SamplerConfig
+from tune.study_file import PrunerConfig, SamplerConfig
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

@@ -48,7 +48,6 @@ def show(options: argparse.Namespace) -> None:
     """Print states, the best trials and the reasons of failures."""
     from collections import Counter
 
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -57,6 +56,7 @@ def show(options: argparse.Namespace) -> None:
     from tune.folders import StudyFolder
     from tune.records import best_trials, counted_trials, failures, open_study, state_of
     from tune.space import brief
+    from tune.terminal import make_console
 
     output = Path(options.output_dir).expanduser().absolute()
     folder = StudyFolder(output / options.study)
@@ -70,7 +70,7 @@ def show(options: argparse.Namespace) -> None:
     if holder is None:
         # Without a driver nothing runs: what the ledger calls RUNNING was left behind and will go on.
         states["INTERRUPTED"] += states.pop("RUNNING", 0)
-    console = Console(highlight=False)
+    console = make_console()
     tree = read_yaml(folder.study_file.read_text(encoding="utf-8"), str(folder.study_file))
     console.print(f"[bold]{options.study}[/bold]  {escape(str(tree.get('description', '')))}")
     console.print(f"driver: {escape(holder) if holder else 'none; the study stands still'}")

@@ -1,107 +1,17 @@
-"""A study file: a base configuration, a search space, an objective and a budget, all checked before Ray starts."""
+"""A study: a base configuration, a search space, an objective and a budget, all checked before Ray starts."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field, field_validator, model_validator
+from typing import Any
 
 from plml.config import TrainConfig, make_config
 from plml.errors import ConfigError, nearest
-from plml.schema import Strict, assign, parse_assignment, read_yaml, validate
+from plml.schema import assign
 from tune.expansion import build_space
 from tune.space import SearchSpace
-
-STUDIES = Path(__file__).parent / "studies"
-Count = Annotated[int, Field(ge=1)]
-
-
-class ObjectiveConfig(Strict):
-    """What a trial is judged by: the best value that ``metric`` has reached so far."""
-
-    metric: str = "selection/best"
-    mode: Literal["max", "min"] = "max"
-
-    @field_validator("metric")
-    @classmethod
-    def _honest(cls, value: str) -> str:
-        if not re.match(r"^(selection|val|val_observed)/", value):
-            raise ValueError(f"must be a validation figure such as selection/best or val/mAP, got '{value}'")
-        return value
-
-
-class SamplerConfig(Strict):
-    """How the next point is chosen."""
-
-    name: Literal["tpe", "random", "grid", "cmaes", "gp"] = "tpe"
-    seed: Annotated[int, Field(ge=0)] = 0
-    n_startup_trials: Count = Field(10, description="random trials before tpe, cmaes and gp begin to model")
-
-
-class PrunerConfig(Strict):
-    """When a trial that lags behind is stopped; counted in completed epochs."""
-
-    name: Literal["none", "successive_halving", "hyperband", "median", "patient"] = "none"
-    min_epochs: Count = Field(1, description="no trial is stopped before it completed so many epochs")
-    reduction_factor: Annotated[int, Field(ge=2)] = Field(3, description="successive_halving, hyperband")
-    n_startup_trials: Annotated[int, Field(ge=0)] = Field(5, description="median: trials that always run to the end")
-    patience: Count | None = Field(None, description="epochs without improvement that are tolerated before stopping")
-
-
-class ResourcesConfig(Strict):
-    """What one trial occupies, and how many run at once."""
-
-    cpu: Count = 1
-    gpu: Literal["auto"] | Annotated[float, Field(ge=0)] = Field("auto", description="auto: one where there is one")
-    max_concurrent: Literal["auto"] | Count = "auto"
-
-    @field_validator("gpu")
-    @classmethod
-    def _one_device(cls, value: Any) -> Any:
-        if value != "auto" and value > 1:
-            raise ValueError(f"a trial trains on one GPU or a fraction of one, got {value:g}")
-        return value
-
-
-class TrackConfig(Strict):
-    """What goes to MLflow beside parameters, metrics and tags."""
-
-    top_k: Annotated[int, Field(ge=0)] = Field(3, description="best checkpoints that are uploaded")
-    system_metrics: bool = Field(False, description="processor, memory and GPU load of each trial")
-
-
-class StudyConfig(Strict):
-    """The keys of a study file."""
-
-    description: str = ""
-    base: dict[str, Any] = Field(default_factory=dict)
-    search_space: Annotated[dict[str, Any], Field(min_length=1)]
-    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
-    sampler: SamplerConfig = Field(default_factory=SamplerConfig)
-    pruner: PrunerConfig = Field(default_factory=PrunerConfig)
-    n_trials: Count | None = Field(None, description="unique configurations; default: 20, or the whole grid")
-    max_attempts: Count = Field(3, description="attempts at a trial whose process dies or raises")
-    failure_budget: Count = Field(10, description="failures in a row that end the study")
-    time_budget: float | None = Field(None, description="seconds, or text such as 90s, 30m, 8h; each launch anew")
-    resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = Field(
-        None, description="each trial trains once with each; its objective is their mean"
-    )
-    points: list[dict[str, Any]] = Field(default_factory=list, description="points to try first")
-    track: TrackConfig = Field(default_factory=TrackConfig)
-
-    @field_validator("time_budget", mode="before")
-    @classmethod
-    def _seconds(cls, value: Any) -> Any:
-        return parse_duration(value) if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _distinct_seeds(self) -> "StudyConfig":
-        if self.seeds and len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds must differ from one another, got {self.seeds}")
-        return self
+from tune.study_file import StudyConfig, read_study_file
 
 
 @dataclass(frozen=True)
@@ -147,50 +57,6 @@ class Study:
         }
 
 
-def parse_duration(text: str) -> float:
-    """Return the seconds that ``90``, ``90s``, ``30m``, ``8h`` or ``1h30m`` stand for; raise ValueError."""
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
-    if not text.strip() or match is None:
-        raise ValueError(f"a duration is written 90s, 30m, 8h or 1h30m, got '{text}'")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return 3600 * hours + 60 * minutes + seconds
-
-
-def reported_metrics() -> list[str]:
-    """Return the names of the validation figures in every epoch's report."""
-    import torch
-
-    from plml.metrics import multilabel_metrics
-
-    names = multilabel_metrics(torch.zeros(2, 1), torch.tensor([[1], [0]]))
-    return ["selection/best", "selection/value", "val_observed/mAP", *(f"val/{name}" for name in names)]
-
-
-def study_names() -> list[str]:
-    """Return the names of the studies that come with the project."""
-    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
-
-
-def find_study(name: str, output_dir: Path | None = None) -> Path:
-    """Return the file of a study: a path, a name in ``tune/studies``, or a study already begun in ``output_dir``.
-
-    Raises:
-        ConfigError: there is none; the nearest name is given.
-    """
-    if name.endswith((".yaml", ".yml")) or "/" in name:
-        file = Path(name).expanduser().absolute()
-        if file.is_file():
-            return file
-        beside = [path.name for path in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
-        raise ConfigError(f"--study {name}: {file} is not a file{nearest(file.name, beside) if beside else ''}")
-    if name in study_names():
-        return STUDIES / f"{name}.yaml"
-    begun = {path.parent.name: path for path in output_dir.glob("*/study.yaml")} if output_dir else {}
-    if name in begun:
-        return begun[name]
-    raise ConfigError(f"--study: there is no study '{name}'{nearest(name, [*study_names(), *begun])}")
-
-
 def load_study(
     file: Path, assignments: Sequence[str] = (), *, name: str | None = None, options: Mapping[str, Any] | None = None
 ) -> Study:
@@ -206,20 +72,7 @@ def load_study(
         ConfigError: every fault with its path, rule, value and nearest valid name.
     """
     source = str(file)
-    tree = read_yaml(file.read_text(encoding="utf-8"), source)
-    if not isinstance(tree, Mapping):
-        raise ConfigError(f"{source}: must be a mapping of study keys, got {tree!r}")
-    if "scheduler" in tree:
-        raise ConfigError(f"{source}: unknown key 'scheduler'; did you mean 'pruner'?")
-    tree = {**tree, "base": _read_base(tree.get("base", {}), file)}
-    for path, value in map(parse_assignment, assignments):
-        own = path.partition(".")[0] in StudyConfig.model_fields
-        tree = assign(tree, path if own else f"base.{path}", value)
-        if not own and path in tree.get("search_space", {}):
-            raise ConfigError(f"--set {path}: this study searches {path}; fix it by taking it out of search_space")
-    for path, value in (options or {}).items():
-        tree = assign(tree, path, value)
-    config = validate(StudyConfig, tree, source=source)
+    config = read_study_file(file, assignments, options)
     try:
         base_tree = _absolute(config.base)
         space = build_space(config.search_space, base_tree, make_config(base_tree))
@@ -231,20 +84,18 @@ def load_study(
     return study
 
 
+def reported_metrics() -> list[str]:
+    """Return the names of the validation figures in every epoch's report."""
+    import torch
+
+    from plml.metrics import multilabel_metrics
+
+    names = multilabel_metrics(torch.zeros(2, 1), torch.tensor([[1], [0]]))
+    return ["selection/best", "selection/value", "val_observed/mAP", *(f"val/{name}" for name in names)]
+
+
 def _name_of(file: Path) -> str:
     return file.parent.name if file.name == "study.yaml" else file.stem
-
-
-def _read_base(base: Any, file: Path) -> Any:
-    """Return the base configuration as nested data; a text names a YAML file beside the study file."""
-    if not isinstance(base, str):
-        return base
-    path = (file.parent / base).absolute()
-    if not path.is_file():
-        raise ConfigError(
-            f"{file}: base: {path} is not a file{nearest(path.name, [p.name for p in path.parent.glob('*.y*ml')])}"
-        )
-    return read_yaml(path.read_text(encoding="utf-8"), str(path))
 
 
 def _absolute(tree: dict[str, Any]) -> dict[str, Any]:

@@ -93,25 +93,24 @@ class TrialRuns:
 
         self.study_run = self._guarded(find_or_create)
 
-    def close_study(self, state: str, files: Iterable[Path], metrics: Mapping[str, float]) -> None:
-        """End the study's run with its figures and files."""
+    def with_study_run(self, call: Callable[[Tracker, str], T]) -> T | None:
+        """Run ``call`` with the tracker and the id of the study's run; trouble is told, not raised."""
         self._quiet_until = 0.0
         if self.study_run is None:
             self.open_study()
         run = self.study_run
+        return None if run is None else self._guarded(lambda tracker, _: call(tracker, run))
 
-        def close(tracker: Tracker, experiment: str) -> None:
-            del experiment
-            if run is None:
-                return
+    def close_study(self, state: str, metrics: Mapping[str, float]) -> None:
+        """End the study's run with its figures."""
+
+        def close(tracker: Tracker, run: str) -> None:
             step = self.ledger.ended()
             if step not in tracker.delivered_epochs(run):
                 tracker.log_reports(run, [EpochReport(step, dict(metrics), time.time())])
-            for file in files:
-                tracker.log_artifact(run, file)
             tracker.end_run(run, STATUS[state], {"plml.state": state})
 
-        self._guarded(close)
+        self.with_study_run(close)
 
     # -- runs of trials -----------------------------------------------------------------------------------
 
