@@ -68,7 +68,7 @@ def _decades(low: float, high: float, *, zero: bool) -> list[tuple[float, str]]:
     begin = low + 1 if zero else low
     steps = (1, 2, 5) if high - begin < 2.5 else (1,)
     powers = range(math.floor(begin), math.ceil(high) + 1)
-    places = [(math.log10(step) + power, f"{step}e{power}") for power in powers for step in steps]
+    places = [(math.log10(step) + power, f"{step * 10.0**power:g}") for power in powers for step in steps]
     return ([(low, "0")] if zero else []) + [mark for mark in places if begin - 1e-9 <= mark[0] <= high + 1e-9]
 
 
