@@ -13,7 +13,6 @@ that is the structure a label graph can use. :func:`co_occurrence` gives the res
 import gzip
 import importlib.util
 from functools import lru_cache
-from itertools import permutations
 from pathlib import Path
 from typing import Annotated
 
@@ -28,11 +27,11 @@ from plml.labels import NEGATIVE, POSITIVE, LabelArray
 
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 GROUPS = ((0, 1, 2), (3, 4, 5), (6, 7, 8, 9))
-COUNT_PROBABILITIES = (0.03, 0.12, 0.30, 0.35, 0.20)  # of 0, 1, 2, 3, 4 distinct digits in a scene
+COUNT_PROBABILITIES = (0.03, 0.05, 0.12, 0.25, 0.30, 0.25)  # of 0, 1, ..., 5 distinct digits in a scene
 PART_SHARES = (0.6, 0.15, 0.25)  # of the source digits of each class: train, val, test
 
 _WITHIN_GROUP, _NEIGHBOUR = 5.0, 2.0  # affinities; 1 for all other pairs
-_SCALE = (12, 16)  # side of a digit in pixels on the default canvas, both ends included
+_SCALE = (11, 15)  # side of a digit in pixels on the default canvas, both ends included
 _CONTRAST = (120, 255)  # brightness of a digit's darkest-to-brightest stroke, of 255
 _NOISE, _CLUTTER = 32, 1  # amplitude of the pixel noise; mean number of stray stroke pieces
 _PLACES = 4  # places tried for a digit
@@ -56,13 +55,16 @@ def affinity() -> NDArray[np.float64]:
 @lru_cache(maxsize=1)
 def _joint() -> NDArray[np.float64]:
     weights, joint = affinity(), np.zeros((10, 10))
-    for count, share in enumerate(COUNT_PROBABILITIES):
-        for order in permutations(range(10), count):
-            probability = share
-            for position, digit in enumerate(order):
-                readiness = weights[list(order[:position])].prod(axis=0)  # all ones before the first digit
-                probability *= readiness[digit] / readiness.sum()
-            joint[np.ix_(order, order)] += probability
+
+    def visit(drawn: list[int], readiness: NDArray[np.float64], probability: float) -> None:
+        """Add the scenes that hold exactly ``drawn``, drawn in this order with ``probability``, and longer ones."""
+        joint[np.ix_(drawn, drawn)] += COUNT_PROBABILITIES[len(drawn)] * probability
+        if len(drawn) + 1 < len(COUNT_PROBABILITIES):
+            for digit, share in enumerate(readiness / readiness.sum()):
+                if share > 0:
+                    visit([*drawn, digit], readiness * weights[digit], probability * share)
+
+    visit([], np.ones(10), 1.0)
     return joint
 
 
