@@ -181,6 +181,8 @@ def _part(
         chosen = _draw_labels(rng, weights)
         truth[i, chosen] = POSITIVE
         images[i, :, :, 0] = _draw_scene(rng, [digits[rng.choice(rows_of[c])] for c in chosen], digits, rows_of, canvas)
+    images.setflags(write=False)  # the scenes are composed once and shared by all who read them
+    truth.setflags(write=False)
     return Part(ids=[f"{name}_{i:06d}" for i in range(size)], truth=truth, images=images)
 
 

@@ -24,7 +24,6 @@ def extract_features(
     cache_dir: Path | None = None,
     device: torch.device | None = None,
     progress: bool = False,
-    download: bool = False,
 ) -> dict[str, NDArray[np.float32]]:
     """Return ``{official part: features (N, D)}`` of ``config.data`` under ``config.model``, memory-mapped.
 
@@ -37,14 +36,11 @@ def extract_features(
         cache_dir: where decoded images and features are kept; default: :func:`default_cache_dir`.
         device: where the backbone runs; default: the CPU.
         progress: show progress bars if the terminal can.
-        download: fetch weights that are named but not on disk.
     """
     source = read_source(config.data)
     folder = cache_dir or default_cache_dir()
     return {
-        name: part_features(
-            source, part, config, cache_dir=folder, device=device, progress=progress, download=download, label=name
-        )
+        name: part_features(source, part, config, cache_dir=folder, device=device, progress=progress, label=name)
         for name, part in parts(source)
     }
 
@@ -57,21 +53,20 @@ def part_features(
     cache_dir: Path,
     device: torch.device | None = None,
     progress: bool = False,
-    download: bool = False,
     label: str = "",
 ) -> NDArray[np.float32]:
     """Return the features (N, D) that come with ``part``, or those of ``config.model`` on its images."""
     if part.features is not None:
         return part.features
     pixels = part_pixels(source, part, config.data, cache_dir=cache_dir, progress=progress)
-    stamp = weights_digest(config.model, download=download)
+    stamp = weights_digest(config.model)
     facts = {
         "pixels": pixels.key,
         "shape": list(pixels.array.shape),
         "backbone": config.model.backbone,
         "weights": stamp or f"initialised with seed {config.seed}",
     }
-    extractor = _Extractor(config.model, pixels, config.seed, device or torch.device("cpu"), download)
+    extractor = _Extractor(config.model, pixels, config.seed, device or torch.device("cpu"))
     shape = (len(part), BACKBONES[config.model.backbone].feature_dim)
     array: NDArray[np.float32] = cached_array(
         cache_dir / "features" / cache_key(facts),
@@ -87,18 +82,16 @@ def part_features(
 class _Extractor:
     """Fills rows of a feature array; builds the network when the first row is missing, and not before."""
 
-    def __init__(self, model: ModelConfig, pixels: Pixels, seed: int, device: torch.device, download: bool) -> None:
+    def __init__(self, model: ModelConfig, pixels: Pixels, seed: int, device: torch.device) -> None:
         self._model, self._pixels, self._seed = model, pixels, seed
-        self._device, self._download = device, download
+        self._device = device
         self._network: torch.nn.Module | None = None
 
     def _build(self) -> torch.nn.Module:
         _, height, width, channels = self._pixels.array.shape
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)  # the stream in which a trainer seeded alike builds the same backbone
-            network = build_model(
-                self._model, num_classes=1, input_shape=(channels, height, width), download=self._download
-            )
+            network = build_model(self._model, num_classes=1, input_shape=(channels, height, width))
         # Decoded images lie channels last; kernels that take them so are about 1.6 times as fast on a CPU.
         return network.to(self._device).to(memory_format=torch.channels_last).eval()
 

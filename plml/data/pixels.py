@@ -1,22 +1,20 @@
-"""The field's image pipeline: exact square resize, random flip, ImageNet normalisation.
+"""The field's image pipeline: exact square resize, and ImageNet normalisation.
 
-Resizing happens once, on the decoded picture; flip and normalisation run on batches, on the device. For this
-pipeline that is bit-exact to torchvision's ``Resize, RandomHorizontalFlip, ToTensor, Normalize`` on each image.
+Resizing happens once, on the decoded picture; normalisation (and flipping, in the trainer) on batches, on the
+device. This is bit-exact to torchvision's ``Resize, ToTensor, Normalize`` on each image.
 """
 
 import struct
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from plml.errors import DataError
 from plml.models.normalization import normalize
 
-__all__ = ["RESIZE_RULE", "decode", "flip", "normalize", "resize"]
+__all__ = ["RESIZE_RULE", "decode", "normalize", "resize"]
 
 RESIZE_RULE = "rgb-square-bilinear"  # part of every cache key; change it when `resize` changes
 
@@ -40,9 +38,3 @@ def decode(path: Path, size: int) -> NDArray[np.uint8]:
         raise DataError(f"{path}: {error}") from None
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         raise DataError(f"{path}: expected a whole, readable image, but decoding failed: {error}") from None
-
-
-def flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each image of a batch (B, C, H, W) left to right with probability 1/2, drawn from ``generator``."""
-    mirrored = torch.rand(len(images), generator=generator, device=generator.device) < 0.5
-    return torch.where(mirrored.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)

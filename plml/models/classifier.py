@@ -52,16 +52,13 @@ class Classifier(nn.Module):
         return groups
 
 
-def build_model(
-    config: ModelConfig, *, num_classes: int, input_shape: tuple[int, ...], download: bool = False
-) -> Classifier:
+def build_model(config: ModelConfig, *, num_classes: int, input_shape: tuple[int, ...]) -> Classifier:
     """Build the network of ``config``; its random start comes from torch's global generator, backbone first.
 
     Args:
         config: backbone, weights and head.
         num_classes: L.
         input_shape: (C, H, W) of images, or (D,) of features: then the model is the head alone.
-        download: fetch weights that are named but not on disk.
 
     Raises:
         ConfigError: the backbone cannot take such images.
@@ -77,5 +74,5 @@ def build_model(
         )
     backbone = spec.build(channels)
     if config.weights is not None:
-        load_backbone_weights(backbone, config, download=download)
+        load_backbone_weights(backbone, config)
     return Classifier(backbone, HEADS[config.head](spec.feature_dim, num_classes), photo=spec.photo)

@@ -16,11 +16,11 @@ from plml.models.backbones import BACKBONES
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
-def weights_digest(config: ModelConfig, *, download: bool = False) -> str | None:
+def weights_digest(config: ModelConfig) -> str | None:
     """Return the SHA-256 of the weight file that ``config`` names, or None when it names none."""
     if config.weights is None:
         return None
-    path = find_weights(config, download=download)
+    path = find_weights(config)
     stat = path.stat()
     return _digest(path, stat.st_size, stat.st_mtime_ns)
 
@@ -35,10 +35,10 @@ def find_weights(config: ModelConfig, *, download: bool = False) -> Path:
     """Return the file with the weights of ``config``.
 
     ``config.weights`` is a file, or the name of torchvision weights of that backbone, which are looked for
-    in torch's hub folder and fetched only if ``download``.
+    in torch's hub folder. Nothing is fetched unless ``download``; what was fetched is found from then on.
 
     Raises:
-        DataError: there is no such file.
+        DataError: there is no such file, or it cannot be fetched whole.
         ConfigError: torchvision has no weights of that name.
     """
     name = str(config.weights)
@@ -72,7 +72,10 @@ def _torchvision_file(backbone: str, name: str, download: bool) -> Path:
                 f"pass --download, or fetch {url}"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), progress=False)
+        try:  # the file's name ends in the first digits of its SHA-256
+            torch.hub.download_url_to_file(url, str(path), path.stem.rpartition("-")[2], progress=False)
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"model.weights: {url} cannot be fetched: {_first_line(error)}") from None
     return path
 
 
@@ -101,13 +104,13 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def load_backbone_weights(backbone: nn.Module, config: ModelConfig, *, download: bool = False) -> None:
+def load_backbone_weights(backbone: nn.Module, config: ModelConfig) -> None:
     """Load the weights of ``config`` into ``backbone``; all of it must be there and fit, the classifier is left out.
 
     Raises:
         DataError: names the keys that are missing, unexpected or of another shape.
     """
-    path = find_weights(config, download=download)
+    path = find_weights(config)
     classifier = (BACKBONES[config.backbone].classifier_prefix, "head.")
     given = {
         key.removeprefix("backbone."): tensor  # a whole Classifier, saved, has its backbone under this name

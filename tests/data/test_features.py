@@ -120,7 +120,7 @@ def test_real_mobilenet_tells_dogs_from_cars(shared_data: Path, tmp_path: Path) 
     weights = shared_data / "weights" / "mobilenet_v2_imagenet.safetensors"
     config = linear(tmp_path, weights, "mobilenet_v2")
     array = np.empty((60, 1280), dtype=np.float32)
-    features._Extractor(config.model, pixels, 0, torch.device("cpu"), download=False).fill(array, 0, 60)
+    features._Extractor(config.model, pixels, 0, torch.device("cpu")).fill(array, 0, 60)
     train, test = np.arange(0, 60, 2), np.arange(1, 60, 2)
     centres = np.stack([array[train[:15]].mean(axis=0), array[train[15:]].mean(axis=0)])
     distance = ((array[test][:, None] - centres) ** 2).sum(axis=2)

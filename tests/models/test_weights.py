@@ -1,4 +1,7 @@
 import hashlib
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,41 @@ def test_torchvision_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     stored.parent.mkdir()
     stored.write_bytes(b"x")
     assert find_weights(config) == stored
+
+
+def test_named_weights_are_fetched_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import ResNet18_Weights
+
+    served, hub = tmp_path / "served", tmp_path / "hub"
+    served.mkdir()
+    content = b"weights"
+    name = f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    (served / name).write_bytes(content)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(served)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(hub))
+    config = ModelConfig(backbone="resnet18", weights="IMAGENET1K_V1")
+    url = f"http://127.0.0.1:{server.server_address[1]}/{name}"
+    try:
+        monkeypatch.setattr(ResNet18_Weights.IMAGENET1K_V1.value, "url", url)
+        assert find_weights(config, download=True).read_bytes() == content
+        assert find_weights(config) == hub / "checkpoints" / name
+        (hub / "checkpoints" / name).unlink()
+        (served / name).write_bytes(b"other")
+        with pytest.raises(DataError, match=f"{name} cannot be fetched: invalid hash"):
+            find_weights(config, download=True)
+        (served / name).unlink()
+        with pytest.raises(DataError, match=f"{name} cannot be fetched: HTTP Error 404"):
+            find_weights(config, download=True)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert list((hub / "checkpoints").iterdir()) == []
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
 
 
 def test_digest_is_of_the_content(tmp_path: Path) -> None:
