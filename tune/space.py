@@ -193,6 +193,7 @@ class SearchSpace:
     def check(self) -> None:
         """Build a configuration with both ends of every range and every choice; raise ConfigError for a bad one."""
         controlling = {path for dimension in self.dimensions for path in dimension.when}
+        controlling |= {path for path in self.paths if path.endswith(".name")}  # what is named decides which keys exist
         contexts = [c for c, _ in zip(self._extend({}, 0, controlling), range(MAX_CONTEXTS), strict=False)]
         for dimension in self.dimensions:
             # Conditions look at earlier paths only, so a value of this one may drop or add later ones.
@@ -209,7 +210,9 @@ class SearchSpace:
                     try:
                         self.resolve(values)
                     except ConfigError as error:
-                        raise ConfigError(f"search_space.{dimension.path} = {value!r}: {error}") from None
+                        others = brief({p: v for p, v in values.items() if p in controlling - {dimension.path}})
+                        where = f"search_space.{dimension.path} = {value!r}" + (f" with {others}" if others else "")
+                        raise ConfigError(f"{where}: {error}") from None
 
     def spec(self) -> list[dict[str, Any]]:
         """Return the space as plain data, for comparing two versions of a study."""
