@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import Progress
 
 from plml.data.pixels import RESIZE_RULE, decode
@@ -125,7 +126,8 @@ def _build(folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], fill: Fil
     array, done = _open(folder, shape, dtype)
     missing = [chunk for chunk in range(len(done)) if not done[chunk]]
     _check_space(folder, len(missing) * CHUNK * math.prod(shape[1:]) * dtype.itemsize)
-    with Progress(transient=True, disable=not progress) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not (progress and console.is_terminal)) as bar:
         task = bar.add_task(label, total=shape[0], completed=shape[0] - _rows(missing, shape[0]))
         for chunk in missing:
             start, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, shape[0])

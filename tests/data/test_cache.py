@@ -154,6 +154,11 @@ def test_build_that_fails_keeps_its_finished_chunks(tmp_path: Path) -> None:
     assert (cached_array(tmp_path / "a", (CHUNK + 1, 2), UINT8, only_second, label="x")[:, 0] < 251).all()
 
 
+def test_progress_is_silent_where_there_is_no_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    cached_array(tmp_path / "a", (400, 2), UINT8, count_up, label="x", progress=True)
+    assert capfd.readouterr() == ("", "")
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
 
