@@ -100,25 +100,30 @@ def run_task(task: Task, report: Callable[[TrialReport], None]) -> None:
     (folder / "error.json").unlink(missing_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
-            try:
-                _train(task, folder, report)
-            except Exception as error:
-                if not _is_out_of_memory(error):
-                    raise
-                _free_memory()
-                time.sleep(SECOND_TRY_S)
-                _train(task, folder, report)
+            _train_in_memory(task, folder, report)
     except DivergenceError as error:
         report(TrialReport("diverged", detail=str(error)))
     except PlmlError as error:
         report(TrialReport("rejected", detail=f"{type(error).__name__}: {error}"))
     except Exception as error:
-        if _is_out_of_memory(error):
-            _free_memory()
-            report(TrialReport("out_of_memory", detail=str(error).splitlines()[0]))
-            return
         (folder / "error.json").write_text(json.dumps({"error": f"{type(error).__name__}: {error}"}), encoding="utf-8")
         raise
+
+
+def _train_in_memory(task: Task, folder: Path, report: Callable[[TrialReport], None]) -> None:
+    """Train; if memory runs out, wait for that of a trial before to come free and go on from the last epoch."""
+    for pause in (SECOND_TRY_S, 0.0):
+        try:
+            _train(task, folder, report)
+            return
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            detail = next(iter(str(error).splitlines()), type(error).__name__)
+        # Out of the except block, whose traceback keeps the failed run's tensors alive.
+        _free_memory()
+        time.sleep(pause)
+    report(TrialReport("out_of_memory", detail=detail))
 
 
 def _train(task: Task, folder: Path, report: Callable[[TrialReport], None]) -> None:

@@ -179,7 +179,10 @@ METHODS = {"type": "categorical", "choices": ["an", "role"]}
         ({"method.name": METHODS, "optim.lr": [LR, {**LR, "when": {"method.name": "an"}}]}, r"may hold at once"),
         ({"optim.lr": [LR, LR]}, r"two ranges hold under the same condition"),
         ({"optim.lr": LR, "optim.weight_decay": {**LR, "when": {"optim.lr": 0.001}}}, r"needs a list of choices"),
-        ({"method.name": METHODS, "method.lr_mult": {**LR, "high": 10.0}}, r"method.name = 'an': unknown key 'method.lr_mult'"),
+        (
+            {"method.name": METHODS, "method.lr_mult": {**LR, "high": 10.0}},
+            r"method.name = 'an': unknown key 'method.lr_mult'",
+        ),
     ],
 )
 def test_a_space_that_cannot_be_meant_is_refused(entries: dict[str, Any], message: str) -> None:
