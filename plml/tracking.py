@@ -10,6 +10,9 @@ import json
 import logging
 import math
 import os
+import shlex
+import shutil
+import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -71,7 +74,7 @@ class Tracker:
                 file.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise TrackingError(f"the folder of tracking URI '{self.uri}' cannot be made: {error}") from None
-        tags = {VIEW_TAG: view_state(FIRST, True, ["method.name", "optim.lr"], ["method.name", "optim.lr"])}
+        tags = {VIEW_TAG: view_state(FIRST, True, ["Method", "optim.lr"], ["Method", "optim.lr"])}
 
         def find_or_create(client: "MlflowClient") -> tuple[str, str]:
             from mlflow.exceptions import MlflowException
@@ -226,10 +229,15 @@ class Tracker:
 
     @property
     def ui_command(self) -> str | None:
-        """The command that serves the pages of a database; None for a server, which serves them already."""
+        """The command that serves the pages of a database; None for a server, which serves them already.
+
+        Without the job runner, of which nothing here makes use, it is two processes instead of ten.
+        """
         if self.is_server:
             return None
-        return f"mlflow server --backend-store-uri '{self.uri}' --host 127.0.0.1 --port 5000"
+        program = "mlflow" if shutil.which("mlflow") else str(Path(sys.executable).with_name("mlflow"))
+        store = f"--backend-store-uri {shlex.quote(self.uri)} --host 127.0.0.1 --port 5000"
+        return f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {shlex.quote(program)} server {store}"
 
     @property
     def ui(self) -> str:

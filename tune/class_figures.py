@@ -1,6 +1,5 @@
 """Pictures of the best runs class by class: average precision, and precision by recall."""
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +7,7 @@ from numpy.typing import NDArray
 
 from plml.tracking_view import method_colors
 from tune.drawing import GRID, headline, new_figure, one_legend
-from tune.standings import Leaderboard, Row
+from tune.standings import Leaderboard, Row, read_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +18,7 @@ PR_CLASSES = 5
 
 def draw_per_class(board: Leaderboard) -> "Figure | None":
     """Test average precision of every class, best run of each method side by side."""
-    results = {row.method: result for row in board.best_of_each if (result := _result(row))}
+    results = {row.method: result for row in board.best_of_each if (result := read_result(row.run_folder))}
     if not results:
         return None
     names: list[str] = next(iter(results.values()))["class_names"]
@@ -54,7 +53,9 @@ def draw_precision_recall(board: Leaderboard) -> "Figure | None":
     if not scored:
         return None
     best = next(row for row in board.best_of_each if row.method in scored)
-    names = (_result(best) or {}).get("class_names") or [str(i) for i in range(scored[best.method][1].shape[1])]
+    names = (read_result(best.run_folder) or {}).get("class_names") or [
+        str(i) for i in range(scored[best.method][1].shape[1])
+    ]
     panels: list[tuple[str, int | None]] = [("all labels pooled", None)]
     panels += [(names[i], i) for i in _spread_classes(*scored[best.method])]
     figure, axes_row = new_figure(2.7 * len(panels) + 0.6, 3.4, len(panels), sharey=True)
@@ -75,11 +76,6 @@ def draw_precision_recall(board: Leaderboard) -> "Figure | None":
     axes_row[0].set_ylabel("precision, percent")
     headline(figure, f"{board.study}: precision and recall on test, best run of each method")
     return figure
-
-
-def _result(row: Row) -> dict[str, Any] | None:
-    file = row.run_folder / "result.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def _number(value: float | None) -> float:

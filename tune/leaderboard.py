@@ -17,7 +17,7 @@ from plml.checkpoint import write_text
 from plml.config import dump_config
 from tune.figures import draw_figures
 from tune.publishing import notes, publish
-from tune.standings import Leaderboard, Row, read_leaderboard, short
+from tune.standings import Leaderboard, Row, read_leaderboard, read_result, short
 
 if TYPE_CHECKING:
     from plml.tracking import Tracker
@@ -96,11 +96,8 @@ def best_yaml(board: Leaderboard) -> str:
 
 def _result_map(row: Row) -> float | None:
     """Test mAP of the run whose configuration is written, which is one seed's where there are several."""
-    file = row.run_folder / "result.json"
-    if not file.is_file():
-        return row.test_map
-    value: float | None = json.loads(file.read_text(encoding="utf-8"))["metrics"].get("test/mAP")
-    return value
+    result = read_result(row.run_folder)
+    return result["metrics"].get("test/mAP") if result else row.test_map
 
 
 # -- the table in the terminal ----------------------------------------------------------------------------

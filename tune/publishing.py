@@ -1,9 +1,11 @@
 """What a study concludes, in words and on its MLflow pages."""
 
+import json
 from typing import TYPE_CHECKING
 
+from plml.config import TrainConfig
 from plml.tracking_view import log10_name, method_colors
-from tune.standings import Leaderboard, Row, short
+from tune.standings import Leaderboard, Row, read_result, short
 
 if TYPE_CHECKING:
     from plml.tracking import Tracker
@@ -17,8 +19,10 @@ def conclusion(board: Leaderboard) -> str:
     best = board.best
     if best is None:
         return "No trial has trained to its end yet."
-    by = f"chosen by {board.metric} (epochs by {best.selected_by})"
-    text = f"**{best.method}** is best: {board.metric} {_figure(best.objective)} in trial {best.key}, {by}."
+    text = (
+        f"**{best.method}** is best: {board.metric} {_figure(best.objective)} in trial {best.key}; "
+        f"epochs were chosen by {best.selected_by} of the validation part."
+    )
     if best.test_map is not None:
         text += f" Its test mAP is {best.test_map:.2f}."
     others = board.best_of_each[1:]
@@ -70,7 +74,7 @@ def _figure(value: float | None) -> str:
 
 def parallel_axes(board: Leaderboard) -> list[str]:
     """Return MLflow's names of the parameters that every trial has and that vary, logarithms where possible."""
-    axes = ["method.name"] if len(board.methods) > 1 else []
+    axes = ["Method"] if len(board.methods) > 1 else []
     for path in board.varied:
         values = [row.values.get(path) for row in board.rows]
         if any(value is None for value in values):
@@ -92,17 +96,38 @@ def publish(board: Leaderboard, tracker: "Tracker", run_id: str) -> None:
             tracker.log_artifact(run_id, file)
     for figure in board.figures:
         tracker.log_artifact(run_id, figure, "figures")
-    colors = method_colors(board.methods)
+    colors, digests = method_colors(board.methods), data_digests(board)
     for row in board.rows:
-        if row.mlflow_run_id is not None:
-            tracker.set_tags(row.mlflow_run_id, {"mlflow.runColor": colors[row.method]})
+        if row.mlflow_run_id is None:
+            continue
+        tracker.set_tags(row.mlflow_run_id, {"mlflow.runColor": colors[row.method]})
+        if row.config is not None and (digest := digests.get(data_of(row.config))):
+            data = row.config.data
+            setting = data.observation["name"]
+            tracker.log_dataset(
+                row.mlflow_run_id, name=data.name, digest=digest, setting=setting, source=data.root or ""
+            )
     tracker.publish_view(
         tracker.experiment_of(run_id),
         metric=board.metric,
         maximize=board.maximize,
-        axes=parallel_axes(board) or ["method.name"],
-        columns=["method.name", *board.varied],
+        axes=parallel_axes(board) or ["Method"],
+        columns=["Method", *board.varied],
     )
+
+
+def data_digests(board: Leaderboard) -> dict[str, str]:
+    """Return ``{data configuration: digest of examples and labels}``, as the complete trials found them."""
+    digests = {}
+    for row in board.ranked:
+        if row.config is not None and (result := read_result(row.run_folder)):
+            digests[data_of(row.config)] = str(result["data_digest"])
+    return digests
+
+
+def data_of(config: TrainConfig) -> str:
+    """Return the part of a configuration that says what is learned from, as text."""
+    return json.dumps(config.tree()["data"], sort_keys=True)
 
 
 def best_runs(board: Leaderboard) -> list[str]:

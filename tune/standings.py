@@ -222,6 +222,12 @@ def read_reports(run_folder: Path) -> list[tuple[int, dict[str, float]]]:
     return reports
 
 
+def read_result(run_folder: Path) -> dict[str, Any] | None:
+    """Return what a finished run wrote of itself, None if it did not finish."""
+    file = run_folder / "result.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
 def short(value: Any) -> str:
     """Return a parameter's value to three figures."""
     if value is None:

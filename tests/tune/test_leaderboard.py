@@ -13,7 +13,7 @@ from rich.console import Console
 from plml.config import load_config
 from plml.tracking import Tracker
 from tune.leaderboard import Leaderboard, best_yaml, render, to_csv, write_leaderboard
-from tune.publishing import best_runs, conclusion, parallel_axes
+from tune.publishing import best_runs, conclusion, parallel_axes, publish
 from tune.records import best_trials, counted_trials
 from tune.standings import read_leaderboard, short
 
@@ -122,7 +122,7 @@ def test_the_conclusion_says_who_leads_by_how_much_and_by_which_labels(board: Le
 
 def test_axes_are_parameters_of_every_trial_by_logarithm_where_positive(board: Leaderboard) -> None:
     axes = parallel_axes(board)
-    assert axes[0] == "method.name"
+    assert axes[0] == "Method"
     assert "log10 optim.lr" in axes
     assert "optim.weight_decay" in axes  # it is zero in some trials, so it has no logarithm there
     assert not any("lr_mult" in axis for axis in axes)  # a parameter of one method only
@@ -195,6 +195,11 @@ def test_everything_reaches_the_summary_run(study: optuna.Study, folder: Path, t
     assert conclusion(board) in client.get_run(summary).data.tags["mlflow.note.content"]
     colors = {client.get_run(runs[row.key]).data.tags["mlflow.runColor"] for row in board.rows if row.method == "an"}
     assert len(colors) == 1
+    for row in board.rows:  # also those that ended early: they learned from the same data
+        inputs = client.get_run(runs[row.key]).inputs.dataset_inputs
+        assert [i.dataset.name for i in inputs] == (["digits"] if row.config else [])
+    publish(board, tracker, summary)  # again, as every launch does
+    assert len(client.get_run(runs[board.rows[0].key]).inputs.dataset_inputs) == 1
     assert best_runs(board) == [runs[row.key] for row in board.best_of_each]
     state = json.loads(client.get_experiment(experiment).tags["mlflow.sharedViewState.plml"])
     assert state["compareRunCharts"][0]["selectedParams"] == parallel_axes(board)
