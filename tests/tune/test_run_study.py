@@ -1,0 +1,292 @@
+"""Whole studies on a real Ray with a real MLflow database: finished, interrupted, killed, and promoted."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from tune.folders import StudyFolder
+from tune.records import counted_trials, open_study, state_of
+
+ROOT = Path(__file__).parents[2]
+RUN = ROOT / "tune" / "run.py"
+LIMIT_S = 240
+
+STUDY: dict[str, Any] = {
+    "description": "small scenes, short trials",
+    "base": {
+        "epochs": 3,
+        "data": {
+            "name": "digits",
+            "observation": "single_positive",
+            "options": {"num_train": 160, "num_val": 60, "num_test": 80},
+        },
+        "stopping": {"rule": "patience", "patience": 9},
+    },
+    "search_space": {
+        "method.name": {"type": "categorical", "choices": ["an", "role"]},
+        "method": "default",
+        "optim.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+    },
+    "sampler": {"name": "tpe", "seed": 0, "n_startup_trials": 3},
+    "pruner": {"name": "successive_halving", "min_epochs": 1, "reduction_factor": 2},
+    "points": [{"method.name": "an", "optim.lr": 0.003}, {"method.name": "role", "optim.lr": 0.003}],
+    "resources": {"cpu": 1, "gpu": 0, "max_concurrent": 2},
+    "n_trials": 4,
+}
+
+
+def write_study(folder: Path, **changes: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump({**STUDY, **changes}, sort_keys=False))
+    return file
+
+
+def start(folder: Path, *arguments: str, script: Path = RUN) -> "subprocess.Popen[str]":
+    """Start the runner from ``folder``, as a user would from anywhere."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.Popen(
+        [sys.executable, str(script), *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    out, _ = process.communicate(timeout=LIMIT_S)
+    return process.returncode, out
+
+
+def run(folder: Path, *arguments: str, script: Path = RUN) -> tuple[int, str]:
+    return finish(start(folder, *arguments, script=script))
+
+
+def states_of(folder: Path) -> Counter[str]:
+    return Counter(map(state_of, counted_trials(open_study(StudyFolder(folder / "results" / "small")))))
+
+
+def mlflow_runs(folder: Path, kind: str = "trial") -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/results/mlflow.db")
+    experiment = client.get_experiment_by_name("plml/small")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], f"tags.`plml.kind` = '{kind}'", max_results=1000))
+
+
+def assert_consistent(folder: Path, n_trials: int) -> None:
+    """Ledger, MLflow and run folders tell the same story, and each says every epoch once."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/results/mlflow.db")
+    study = open_study(StudyFolder(folder / "results" / "small"))
+    trials = {trial.user_attrs["key"]: trial for trial in counted_trials(study)}
+    assert len(trials) == len(study.trials) == n_trials
+    runs = mlflow_runs(folder)
+    assert sorted(run.data.tags["plml.key"] for run in runs) == sorted(trials)
+    assert len({trial.user_attrs["fingerprint"] for trial in trials.values()}) == n_trials
+    for run in runs:
+        trial = trials[run.data.tags["plml.key"]]
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["plml.state"] == state_of(trial)
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, "val/mAP")]
+        assert steps == sorted(set(steps)) == list(range(len(steps)))
+        assert [step + 1 for step in steps] == sorted(trial.intermediate_values)
+        if state_of(trial) == "COMPLETE":
+            best = client.get_metric_history(run.info.run_id, "selection/best")
+            assert trial.value == pytest.approx(best[-1].value)
+            assert "test/mAP" in run.data.metrics
+    [summary] = mlflow_runs(folder, "study")
+    assert summary.info.status == "FINISHED"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A study that ran to its end, started from its own folder by a relative path."""
+    folder = tmp_path_factory.mktemp("a study")
+    write_study(folder)
+    code, out = run(folder, "--study", "small.yaml")
+    assert code == 0, out
+    return folder, out
+
+
+def test_a_study_runs_to_its_end_and_everything_agrees(finished: tuple[Path, str]) -> None:
+    folder, out = finished
+    assert_consistent(folder, 4)
+    assert str(folder / "results" / "small") in out
+    assert "--study small.yaml" in out
+    for name in ("leaderboard.csv", "best.yaml", "study.yaml", "optuna.log"):
+        assert (folder / "results" / "small" / name).is_file()
+    assert not (folder / "results" / "small" / ".ray").exists()
+
+
+def test_best_yaml_gives_the_same_test_map_again(finished: tuple[Path, str], tmp_path: Path) -> None:
+    from plml.config import load_config
+    from tune.records import best_trials
+    from tune.trainable import open_trainer
+    from tune.trial_runs import read_reports
+
+    folder = StudyFolder(finished[0] / "results" / "small")
+    [best] = best_trials(open_study(folder), 1)
+    trainer = open_trainer(load_config(folder.path / "best.yaml"), tmp_path)
+    *_, last = trainer.epochs()
+    told = read_reports(folder.trial(best.user_attrs["key"]))[-1]
+    assert last.metrics["test/mAP"] == pytest.approx(told.metrics["test/mAP"], abs=1e-6)
+
+
+def test_a_finished_study_is_not_trained_again_and_can_be_extended(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    code, out = run(folder, "--study", "small.yaml")
+    assert (code, "training" in out) == (0, False), out
+    assert_consistent(folder, 4)
+    code, out = run(folder, "--study", "small.yaml", "--trials", "5")
+    assert code == 0, out
+    assert "4 of 5 trials are done" in out
+    assert_consistent(folder, 5)
+
+
+def test_another_definition_is_refused(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    code, out = run(folder, "--study", "small.yaml", "--set", "epochs=4")
+    assert code == 2
+    assert "base.epochs: 3 -> 4" in out
+
+
+def test_status_reads_a_study_without_its_lock(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    code, out = run(folder, "--study", "small", script=ROOT / "tune" / "status.py")
+    assert code == 0, out
+    assert "the study stands still" in out
+    assert "trials begun" in out
+    code, out = run(folder, "--study", "smal", script=ROOT / "tune" / "status.py")
+    assert (code, "did you mean 'small'" in out) == (2, True)
+
+
+def test_promotion_trains_the_best_on_other_seeds_and_only_once(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    promote = ROOT / "tune" / "promote.py"
+    code, out = run(folder, "--study", "small", "--top", "1", "--seeds", "2", script=promote)
+    assert code == 0, out
+    runs = mlflow_runs(folder, "promotion")
+    assert len(runs) == 2
+    assert {run.data.tags["plml.seed"] for run in runs} == {"1", "2"}
+    assert {run.data.tags["plml.observation_seed"] for run in runs} == {"1201", "1202"}
+    assert all("test/mAP" in run.data.metrics and run.info.status == "FINISHED" for run in runs)
+    table = (folder / "results" / "small" / "promotion.csv").read_text().splitlines()
+    assert len(table) == 2
+    assert "test/mAP std" in table[0]
+    code, again = run(folder, "--study", "small", "--top", "1", "--seeds", "2", script=promote)
+    assert (code, "training" in again) == (0, False), again
+    assert len(mlflow_runs(folder, "promotion")) == 2
+
+
+# -- interruptions ----------------------------------------------------------------------------------------
+
+
+def wait_for(folder: Path, epochs: int) -> None:
+    """Wait until the ledger holds so many reported epochs."""
+    deadline = time.monotonic() + LIMIT_S
+    where = StudyFolder(folder / "results" / "small")
+    while time.monotonic() < deadline:
+        if where.journal.is_file():
+            trials = counted_trials(open_study(where))
+            if sum(len(trial.intermediate_values) for trial in trials) >= epochs:
+                return
+        time.sleep(0.2)
+    raise AssertionError("the study did not get under way")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_stops_in_order_and_the_same_command_continues(tmp_path: Path, number: signal.Signals) -> None:
+    write_study(tmp_path, base={**STUDY["base"], "epochs": 30}, pruner={"name": "none"}, n_trials=2)
+    process = start(tmp_path, "--study", "small.yaml")
+    wait_for(tmp_path, 2)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as Ctrl-C does: Ray's processes and the workers get it too
+    else:
+        process.send_signal(number)
+    code, out = finish(process)
+    assert code == 4, out
+    assert "To continue:" in out
+    assert "RUNNING" not in states_of(tmp_path)
+    assert {run.info.status for run in mlflow_runs(tmp_path)} <= {"KILLED", "FINISHED"}
+    code, out = run(tmp_path, "--study", "small.yaml")
+    assert code == 0, out
+    assert_consistent(tmp_path, 2)
+
+
+def test_a_killed_worker_costs_an_attempt_and_nothing_else(tmp_path: Path) -> None:
+    write_study(tmp_path, base={**STUDY["base"], "epochs": 30}, pruner={"name": "none"}, n_trials=2)
+    process = start(tmp_path, "--study", "small.yaml")
+    wait_for(tmp_path, 3)
+    workers = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if any("ray_trial" in part or "ImplicitFunc" in part for part in child.cmdline())
+    ]
+    assert workers
+    workers[0].kill()
+    code, out = finish(process)
+    assert code == 0, out
+    assert "it will be tried again" in out
+    assert_consistent(tmp_path, 2)
+    assert {run.data.tags["plml.attempt"] for run in mlflow_runs(tmp_path)} == {"1", "2"}
+
+
+def test_a_killed_driver_is_continued_and_a_second_one_is_turned_away(tmp_path: Path) -> None:
+    write_study(tmp_path, base={**STUDY["base"], "epochs": 30}, pruner={"name": "none"}, n_trials=2)
+    process = start(tmp_path, "--study", "small.yaml")
+    wait_for(tmp_path, 2)
+    code, out = run(tmp_path, "--study", "small.yaml")
+    assert code == 5, out
+    assert f"process {process.pid}" in out
+    process.kill()
+    finish(process)
+    assert states_of(tmp_path)["RUNNING"] > 0
+    code, out = run(tmp_path, "--study", "small.yaml")
+    assert code == 0, out
+    assert "interrupted trials go on where they stopped" in out
+    assert_consistent(tmp_path, 2)
+
+
+def test_when_every_trial_fails_the_exit_code_says_so(tmp_path: Path) -> None:
+    lr = {"optim.lr": {"type": "float", "low": 1e25, "high": 1e30, "log": True}}
+    base = {**STUDY["base"], "optim": {"name": "sgd"}, "method": "an"}
+    write_study(tmp_path, base=base, search_space=lr, points=[], failure_budget=2, n_trials=6)
+    code, out = run(tmp_path, "--study", "small.yaml")
+    assert code == 3, out
+    assert "2 trials failed in a row" in out
+    assert "diverged" in out
+
+
+def test_mlflow_trouble_never_stops_a_study(tmp_path: Path) -> None:
+    write_study(tmp_path, n_trials=2)
+    dead = "http://127.0.0.1:9"  # the discard port: nobody answers
+    code, out = run(tmp_path, "--study", "small.yaml", "--tracking-uri", dead)
+    assert code == 0, out
+    assert out.count("the study goes on, everything is delivered later") <= 4
+    assert sum(states_of(tmp_path).values()) == 2
+    code, out = run(tmp_path, "--study", "small.yaml")
+    assert code == 0, out
+    assert_consistent(tmp_path, 2)  # the database, empty before, has caught up
+
+
+def test_a_time_budget_ends_a_launch(tmp_path: Path) -> None:
+    write_study(tmp_path, base={**STUDY["base"], "epochs": 400}, pruner={"name": "none"})
+    code, out = run(tmp_path, "--study", "small.yaml", "--time-budget", "12s")
+    assert code == 0, out
+    assert "the time budget of 12 s is spent" in out
+    assert states_of(tmp_path)["INTERRUPTED"] == 2
