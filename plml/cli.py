@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("assignments", nargs="*", metavar="path=value", help="override, for example optim.lr=1e-4")
     train.add_argument("--output-dir", "-o", help="folder of the run (default: runs/METHOD-FINGERPRINT)")
     train.add_argument("--tracking-uri", help="MLflow store: http(s)://..., sqlite:////absolute/path.db")
+    train.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
     train.add_argument("--fresh", action="store_true", help="begin again even if the folder holds this run")
     train.set_defaults(command="train")
 
@@ -58,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     features = commands.add_parser("features", help="extract and store the backbone's features of a data set")
     features.add_argument("config", help="YAML file of a configuration")
     features.add_argument("assignments", nargs="*", metavar="path=value")
+    features.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
     features.set_defaults(command="features")
 
     doctor = commands.add_parser("doctor", help="check the installation, the devices and a data set")

@@ -1,6 +1,7 @@
 """Optimiser, learning-rate schedule and averaged weights of one training stage."""
 
 import math
+
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR

@@ -109,12 +109,13 @@ class Trainer:
         self.stage_number, self.stage = number, self.stages[number]
         self.stage_start = sum(stage.epochs for stage in self.stages[:number])
         config, bundle = self.config, self.stage.bundle
-        torch.manual_seed(derive_seed(config.seed, "init", number))
         array = bundle.train.array
         shape = (array.shape[3], *array.shape[1:3]) if bundle.train.is_images else (array.shape[1],)
         labels = LabelInfo(bundle.train.observed, bundle.expected_positives, bundle.class_names)
+        torch.manual_seed(config.seed)  # as for feature extraction: an untrained backbone is the same in both stages
         model = build_model(config.model, num_classes=len(bundle.class_names), input_shape=shape)
         options = {key: value for key, value in config.method.items() if key != "name"}
+        torch.manual_seed(derive_seed(config.seed, "method", number))
         method = build_method(config.method["name"], labels, options, config.compat)
         if number > 0:
             chosen = load_checkpoint(self.folder / "best.pt")

@@ -66,7 +66,8 @@ def _data(console: Console, options: argparse.Namespace) -> int:
         console.print(f"data set '{options.data}': {error}")
         return FAILED
     reports = inspect_source(source, deep=options.deep)
-    table = Table("part", "examples", "labels an image", "without label", "unknown entries", "inputs", title=source.name)
+    columns = ("part", "examples", "labels an image", "without label", "unknown entries", "inputs")
+    table = Table(*columns, title=source.name)
     for report in reports:
         table.add_row(
             report.name,

@@ -15,6 +15,7 @@ from plml.config import TrainConfig, load_config
 from plml.data.load import load_bundle
 from plml.device import pick_device
 from plml.interrupt import stop_request
+from plml.models.weights import find_weights
 from plml.report import EpochReport
 from plml.tracking import RunLogger, Tracker, check_uri
 from plml.trainer import Trainer
@@ -28,6 +29,8 @@ def run(options: argparse.Namespace) -> int:
     pick_device(config.device)
     if options.tracking_uri:
         check_uri(options.tracking_uri)
+    if options.download and config.model.weights:
+        find_weights(config.model, download=True)
     folder = Path(options.output_dir or Path("runs") / f"{config.method['name']}-{config.fingerprint[:8]}")
     if options.fresh and (folder / "config.yaml").is_file():
         shutil.rmtree(folder)
