@@ -1,0 +1,269 @@
+"""The printed links in a real browser, on a study that was really run: what a reader of the pages sees.
+
+Screenshots go to the test's temporary folder (``pytest --basetemp=DIR`` keeps them in DIR).
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from tune.folders import StudyFolder
+from tune.records import open_study
+from tune.standings import Leaderboard, Row, read_leaderboard
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+STUDY = {
+    "description": "Two methods on a handful of digits.",
+    "base": {
+        "epochs": 3,
+        "data": {
+            "name": "digits",
+            "observation": "single_positive",
+            "options": {"num_train": 200, "num_val": 80, "num_test": 100},
+        },
+    },
+    "search_space": {
+        "method.name": {"type": "categorical", "choices": ["an", "role"]},
+        "method.lr_mult": {"type": "float", "low": 1.0, "high": 30.0, "log": True, "when": {"method.name": "role"}},
+        "optim.lr": {"type": "float", "low": 1e-3, "high": 1e-2, "log": True},
+        "optim.batch_size": {"type": "categorical", "choices": [16, 32]},
+    },
+    "sampler": {"name": "random", "seed": 3},
+    "n_trials": 8,
+    "resources": {"cpu": 1, "gpu": 0, "max_concurrent": 2},
+}
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WAIT_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study that ended, what it printed, and the server that shows it.
+
+    Attributes:
+        output: everything it printed.
+        board: its leaderboard.
+        base: address of the pages.
+    """
+
+    output: str
+    board: Leaderboard
+    base: str
+
+    def link(self, name: str) -> str:
+        """The link printed after ``name``, at the address where the pages are served here."""
+        found = re.search(rf"^{name}\s+(http\S+)", self.output, re.MULTILINE)
+        assert found, self.output
+        return found[1].replace("http://127.0.0.1:5000", self.base)
+
+    @property
+    def best(self) -> Row:
+        assert self.board.best is not None
+        return self.board.best
+
+    def run_name(self, row: Row) -> str:
+        return f"{row.key}-{row.method}"
+
+    def run_link(self, run_id: str, tab: str = "") -> str:
+        return f"{self.base}/#/experiments/1/runs/{run_id}{tab}?workflowType=machine_learning"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium on the PATH")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def finished(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    """A study run by ``tune/run.py`` from another folder, then served by the command that it printed."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "pages.yaml").write_text(yaml.safe_dump(STUDY))
+    command = [sys.executable, str(ROOT / "tune" / "run.py"), "--study", "pages.yaml", "--output-dir", "out"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    board = read_leaderboard(open_study(StudyFolder(folder / "out" / "pages")), folder / "out" / "pages")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    printed = re.search(r"^MLflow\s+(\S+=false .* server .*)$", done.stdout, re.MULTILINE)
+    assert printed, done.stdout
+    serve = printed[1].replace("--port 5000", f"--port {port}") + " --workers 1"
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            ["/bin/sh", "-c", f"exec env {serve}"],
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PATH": path},
+            start_new_session=True,
+        )
+    try:
+        base = f"http://127.0.0.1:{port}"
+        _wait_for(f"{base}/health", server, folder / "server.log")
+        yield Finished(done.stdout, board, base)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(address, timeout=1):
+                return
+        except (urllib.error.URLError, OSError):
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.3)
+    pytest.fail(log.read_text())
+
+
+@pytest.fixture
+def open_page(browser: "Browser", tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], "Page"]]:
+    """Open a link in a fresh profile; a screenshot of how the page looked at the end is kept."""
+    context = browser.new_context(viewport={"width": 1600, "height": 1100})
+    outside: list[str] = []
+    context.on("request", lambda sent: None if "//127.0.0.1:" in sent.url else outside.append(sent.url))
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+
+    def open_link(link: str) -> "Page":
+        page.goto(link)
+        return page
+
+    yield open_link
+    page.screenshot(path=tmp_path / f"{request.node.name}.png")
+    context.close()
+    assert [url for url in outside if url.startswith("http")] == []  # the pages work without a network
+
+
+def see(page: "Page", *texts: str) -> None:
+    """Every text is visible on the page, at once or soon."""
+    for text in texts:
+        page.get_by_text(text, exact=True).first.wait_for(state="visible")
+
+
+def test_the_pages_link_opens_on_filled_charts_best_run_first(
+    finished: Finished, open_page: Callable[[str], "Page"]
+) -> None:
+    page = open_page(finished.link("pages"))
+    see(page, "Which settings", "Parallel Coordinates", "Which is better")
+    page.locator("svg text.label").first.wait_for(state="visible")
+    axes = page.locator("svg text.label").all_text_contents()
+    assert set(axes) == {"Method", "log10 optim.lr", "optim.batch_size", "selection/best"}
+    runs = page.locator("a[href*='/runs/']").all_inner_texts()
+    names = [text for text in runs if re.fullmatch(r"\d{4}-\w+", text)]
+    assert names[0] == finished.run_name(finished.best)
+    assert set(names) == {finished.run_name(row) for row in finished.board.rows}  # and not the study's own run
+    bars = page.locator(".js-plotly-plot .bars .point")
+    bars.first.wait_for(state="visible")
+    assert bars.count() >= len(finished.board.ranked)
+    page.get_by_text("Learning curves").first.scroll_into_view_if_needed()
+    see(page, "val/mAP")
+    page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for(state="visible")
+
+
+def test_the_table_has_columns_of_metrics_and_searched_parameters(
+    finished: Finished, open_page: Callable[[str], "Page"]
+) -> None:
+    page = open_page(finished.link("pages").replace("&compareRunsMode=CHART", ""))
+    see(page, "Run Name", "selection/best", "test/mAP", "Method")
+    row = page.get_by_role("row").filter(has_text=f"{finished.best.objective:.4f}"[:-1])
+    row.first.wait_for(state="visible")
+    assert f"{finished.best.test_map:.4f}"[:-1] in row.first.inner_text()
+
+
+def test_the_compare_link_says_which_is_better_and_by_which_settings(
+    finished: Finished, open_page: Callable[[str], "Page"]
+) -> None:
+    page = open_page(finished.link("compare"))
+    first, second = finished.board.best_of_each
+    see(page, "Comparing 2 Runs from 1 Experiment", "Parallel Coordinates Plot")
+    see(page, finished.run_name(first), finished.run_name(second))
+    page.locator(".parcoords").first.wait_for(state="visible")
+    axes = page.locator(".parcoords .axis-title").all_text_contents()
+    assert axes[0] == "Method"
+    assert axes[-1] == "selection/best"
+    assert any(name.startswith("log10 ") for name in axes)
+    page.get_by_role("switch").first.click()  # Parameters: show diff only
+    text = page.locator("body").inner_text()
+    parameters = text[text.index("Parameters\n") : text.rindex("Metrics\n")]
+    assert re.search(r"method\.name\s+" + rf"{first.method}\s+{second.method}", parameters)
+    assert "optim.lr" in parameters
+    assert "data.split_seed" not in parameters  # equal in both
+    metrics = text[text.rindex("Metrics\n") :]
+    assert "selection/best" in metrics
+    for row in (first, second):
+        assert f"{row.objective:.2f}".rstrip("0").rstrip(".") in metrics
+
+
+def test_a_trials_run_has_data_set_tags_charts_and_checkpoint(
+    finished: Finished, open_page: Callable[[str], "Page"]
+) -> None:
+    assert finished.best.mlflow_run_id is not None
+    page = open_page(finished.run_link(finished.best.mlflow_run_id))
+    see(page, finished.run_name(finished.best), "Finished", "single_positive")
+    body = page.locator("body").inner_text()
+    assert re.search(r"digits \([0-9a-f]{8,}", body)
+    page = open_page(finished.run_link(finished.best.mlflow_run_id, "/model-metrics"))
+    see(page, "selection", "best", "value")
+    page.locator(".js-plotly-plot").first.wait_for(state="visible")
+    page = open_page(finished.run_link(finished.best.mlflow_run_id, "/artifacts"))
+    see(page, "checkpoint", "config.yaml", "result.json")
+    page.get_by_text("checkpoint", exact=True).first.click()
+    see(page, "best.pt")
+
+
+def test_the_studys_run_has_conclusion_leaderboard_and_figures(
+    finished: Finished, open_page: Callable[[str], "Page"]
+) -> None:
+    search = "searchFilter=tags.%60plml.kind%60%20%3D%20%27study%27&workflowType=machine_learning"
+    page = open_page(f"{finished.base}/#/experiments/1/runs?{search}")
+    page.locator("a[href*='/runs/']", has_text="pages").first.click()
+    see(page, "Description", "Show more")
+    page.get_by_text("Show more", exact=True).first.click()
+    text = page.locator("body").inner_text()
+    assert f"{finished.best.method} is best: selection/best {finished.best.objective:.2f}" in text
+    assert "Best of each method" in text
+    page.get_by_role("tab", name="Artifacts").click()
+    see(page, "leaderboard.csv", "best.yaml", "figures")
+    page.get_by_text("best.yaml", exact=True).first.click()
+    page.get_by_text("plml train best.yaml").first.wait_for(state="visible")
+    page.get_by_text("figures", exact=True).first.click()
+    page.get_by_text("parallel_coordinates.png", exact=True).first.click()
+    page.locator("img[src^='blob:'], img[src*='artifact']").first.wait_for(state="visible")
