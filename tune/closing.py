@@ -11,13 +11,14 @@ from tune.leaderboard import render, write_leaderboard
 from tune.publishing import best_runs, publish
 from tune.records import best_trials, state_of
 from tune.standings import Leaderboard
+from tune.terminal import plml_command
 
 if TYPE_CHECKING:
     from tune.ledger import Ledger
     from tune.trial_runs import TrialRuns
 
 
-def close_study(ledger: "Ledger", runs: "TrialRuns", console: Console, *, interrupted: bool) -> None:
+def close_study(ledger: "Ledger", runs: "TrialRuns", console: Console, *, unfinished: bool) -> None:
     """Deliver what is missing, write and show the study's tables and figures, and end its MLflow run."""
     study, folder = ledger.study, ledger.folder
     with console.status("writing leaderboard and figures ..."):
@@ -30,18 +31,17 @@ def close_study(ledger: "Ledger", runs: "TrialRuns", console: Console, *, interr
         figures = {f"trials/{name.lower()}": float(states.count(name)) for name in ("COMPLETE", "PRUNED", "FAILED")}
         if best and best[0].value is not None:
             figures["objective/best"] = best[0].value
-        runs.close_study("INTERRUPTED" if interrupted else "COMPLETE", figures)
+        runs.close_study("INTERRUPTED" if unfinished else "COMPLETE", figures)
     if board.rows:
         console.print(render(board))
-    if not interrupted:
-        _links(board, runs.tracker if runs.experiment_id else None, runs.experiment_id, console)
+    _links(board, runs.tracker if runs.experiment_id else None, runs.experiment_id, console)
 
 
 def _links(board: Leaderboard, tracker: Tracker | None, experiment: str | None, console: Console) -> None:
     """What to look at next."""
     lines = [("table", str(board.csv_file))]
     if board.best_file is not None and board.best_file.is_file():
-        lines.append(("best", f"plml train {shlex.quote(str(board.best_file))}"))
+        lines.append(("best", f"{plml_command()} train {shlex.quote(str(board.best_file))}"))
     if tracker is not None and experiment is not None:
         if tracker.ui_command:
             lines.append(("MLflow", tracker.ui_command))

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from plml.checkpoint import write_text
@@ -58,24 +60,40 @@ class StudyFolder:
             return self.storage_file.read_text(encoding="utf-8").strip()
         return str(self.journal)
 
-    def holder(self) -> str | None:
-        """Return ``process 123 on host since ...`` of the driver that runs the study now, or None."""
-        if not (self.path / ".lock").exists():
-            return None
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return self._holder_text()
-        lock.release()
-        return None
+    @property
+    def driver_file(self) -> Path:
+        """Says who runs the study."""
+        return self.path / ".driver.json"
 
-    def _holder_text(self) -> str:
+    def holder(self) -> str | None:
+        """Return ``process 123 on host (since ...)`` of the driver that runs the study now, or None.
+
+        The lock itself is not touched, so a driver that starts this very moment is not turned away. Of a driver
+        on another machine one cannot know whether it lives; it is named.
+        """
+        who = self._signature()
+        if who is None:
+            return None
+        if who["host"] == socket.gethostname():
+            try:
+                if psutil.Process(who["pid"]).create_time() != who["born"]:
+                    return None  # the number went to another process
+            except psutil.NoSuchProcess:
+                return None
+        return self._describe(who)
+
+    def _signature(self) -> dict[str, Any] | None:
         try:
-            who = json.loads((self.path / ".driver.json").read_text(encoding="utf-8"))
-            return f"process {who['pid']} on {who['host']} (since {who['since']})"
-        except (OSError, ValueError, KeyError):
+            who: dict[str, Any] = json.loads(self.driver_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return who
+
+    @staticmethod
+    def _describe(who: dict[str, Any] | None) -> str:
+        if who is None:
             return "another process"  # it took the lock this very moment and has not signed yet
+        return f"process {who['pid']} on {who['host']} (since {who['since']})"
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -89,12 +107,19 @@ class StudyFolder:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            raise StudyHeldError(f"study '{self.name}' in {self.path} is being run by {self._holder_text()}") from None
+            holder = self._describe(self._signature())
+            raise StudyHeldError(f"study '{self.name}' in {self.path} is being run by {holder}") from None
         try:
-            who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-            write_text(self.path / ".driver.json", json.dumps(who))
+            who = {
+                "pid": os.getpid(),
+                "born": psutil.Process().create_time(),
+                "host": socket.gethostname(),
+                "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+            }
+            write_text(self.driver_file, json.dumps(who))
             yield
         finally:
+            self.driver_file.unlink(missing_ok=True)
             lock.release()
 
     def discard(self) -> Path | None:

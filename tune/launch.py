@@ -17,13 +17,13 @@ from rich.table import Table
 
 from plml.checkpoint import write_text
 from plml.config import TrainConfig
-from plml.errors import ConfigError
+from plml.errors import PlmlError
 from plml.schema import read_yaml
 from tune.folders import StudyFolder
 from tune.run import study_options
-from tune.study import Study, load_study
+from tune.study import Study, load_study, name_of
 from tune.study_file import STUDIES, find_study, study_names
-from tune.terminal import make_console
+from tune.terminal import make_console, python_command
 
 if TYPE_CHECKING:
     from tune.ledger import Ledger
@@ -64,7 +64,9 @@ def launch(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             return preview.dry_run(study, folder, options, console)
         return preview.smoke(study, console)
     if options.fresh:
-        _begin_again(folder, uri, options)
+        from tune.renewal import begin_again
+
+        begin_again(folder, uri, console, sure=options.yes)
     command = continue_line(arguments)
     with folder.hold():
         return run_study(study, folder, uri, options, command)
@@ -80,44 +82,62 @@ def continue_line(arguments: Sequence[str]) -> str:
     """Return the command that continues the study: this one, without what must not happen twice."""
     once = {"--fresh", "--yes", "--retry-failed"}
     script = Path(sys.argv[0]) if sys.argv[0].endswith("run.py") else Path("tune/run.py")
-    return shlex.join(["python", str(script), *(argument for argument in arguments if argument not in once)])
+    return shlex.join([python_command(), str(script), *(argument for argument in arguments if argument not in once)])
 
 
 def run_study(study: Study, folder: StudyFolder, uri: str | None, options: argparse.Namespace, command: str) -> int:
     """Run what is left of a study whose lock is held; return the exit code."""
+    from tune import renewal
     from tune.ledger import Ledger
     from tune.trial_runs import TrialRuns
 
+    old = None
+    if options.fork:
+        old = renewal.old_study(folder, name_of(find_study(options.study, folder.path.parent)))
     storage = folder.storage(options.storage)
     budget = study.budget()
     ledger = Ledger(study, folder, storage, budget)
     write_text(folder.storage_file, storage + "\n")
     write_text(folder.study_file, dump_study(study))
-    if options.fork and ledger.is_new:
-        _learn(ledger, options, folder)
-    requeued = ledger.reconcile()
+    if old is not None:
+        renewal.learn(ledger, old, console)
+    ledger.reconcile()
     retried = ledger.retry_failed() if options.retry_failed else 0
     runs = TrialRuns(uri, ledger, warn=lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
     runs.open_study()
     _head(study, folder, runs, command, budget)
-    if ledger.begun() or requeued or retried:
+    if ledger.begun():
         notes = [f"{ledger.ended()} of {budget} trials are done"]
-        notes += [f"{requeued} interrupted trials go on where they stopped"] if requeued else []
+        waiting = ledger.begun() - ledger.ended() - retried
+        notes += [f"{waiting} interrupted trials go on where they stopped"] if waiting else []
         notes += [f"{retried} failed trials are tried again"] if retried else []
         console.print("going on: " + ", ".join(notes))
     runs.deliver()
-    interrupted, gave_up = _train(study, folder, ledger, runs, options)
+    try:
+        interrupted, gave_up = _train(study, folder, ledger, runs, options)
+    except PlmlError:
+        runs.close_study("FAILED", {})
+        raise
     code = _verdict(ledger, interrupted=interrupted, gave_up=gave_up)
     from tune.closing import close_study
 
-    close_study(ledger, runs, console, interrupted=interrupted)
-    if code == INTERRUPTED:
-        done = f"interrupted after {ledger.ended()} of {budget} trials; nothing is lost. To continue:"
-        console.print(f"[yellow]{done}[/yellow]")
-        console.print(f"  {escape(command)}", soft_wrap=True)
-    elif code == FAILED:
+    close_study(ledger, runs, console, unfinished=ledger.has_work() and not ledger.exhausted)
+    if code == FAILED:
         _explain_failures(ledger, study, gave_up=gave_up)
+    elif ledger.has_work():
+        _what_is_left(ledger, command, interrupted=interrupted)
     return code
+
+
+def _what_is_left(ledger: "Ledger", command: str, *, interrupted: bool) -> None:
+    """Say why the budget is not used up, and how to go on."""
+    if ledger.exhausted:
+        console.print(f"the search space holds no further configurations than these {ledger.begun()}")
+        return
+    why = "interrupted" if interrupted else "stopped"
+    done = f"{why} after {ledger.ended()} of {ledger.n_trials} trials; nothing is lost. To continue:"
+    console.print(f"[yellow]{done}[/yellow]")
+    console.print(f"  {escape(command)}", soft_wrap=True)
 
 
 def _train(
@@ -154,6 +174,7 @@ def _train(
             stopper.ask("end")
             unfinished = bool(searcher.live)
             searcher.close_live()
+    # A SIGUSR1 that Tune itself took ends it without a word; live trials give it away.
     interrupted = stopper.reason == "signal" or (unfinished and stopper.reason == "end")
     if stopper.reason == "time":
         console.print(f"the time budget of {study.config.time_budget:g} s is spent")
@@ -190,37 +211,6 @@ def dump_study(study: Study) -> str:
     tree = study.config.model_dump(mode="json")
     tree["base"] = dict(study.space.base_tree)
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
-
-
-def _begin_again(folder: StudyFolder, uri: str, options: argparse.Namespace) -> None:
-    """Move the old study to the trash, its MLflow runs too; ask first."""
-    if not folder.path.exists():
-        return
-    if not options.yes:
-        if not sys.stdin.isatty():
-            raise ConfigError(f"--fresh moves {folder.path} to the trash; give --yes too to confirm")
-        if input(f"move {folder.path} and its MLflow runs to the trash, and begin again? [y/N] ").lower() != "y":
-            raise ConfigError("nothing was changed")
-    from tune.trial_runs import discard_runs
-
-    with folder.hold():
-        discard_runs(folder, uri, lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
-    trash = folder.discard()
-    if trash:
-        console.print(f"the old study is in {trash}", soft_wrap=True)
-
-
-def _learn(ledger: "Ledger", options: argparse.Namespace, folder: StudyFolder) -> None:
-    """Fill a forked study with what the old one knows."""
-    from tune.records import open_study
-
-    old = StudyFolder(folder.path.parent / find_study(options.study, folder.path.parent).stem)
-    if not old.storage_file.is_file():
-        raise ConfigError(f"--fork {folder.name}: there is no study in {old.path} to learn from")
-    fitted, refused = ledger.learn_from(open_study(old))
-    console.print(
-        f"learnt from {fitted} trials of {old.name}" + (f"; {refused} lie outside the new space" if refused else "")
-    )
 
 
 def _head(study: Study, folder: StudyFolder, runs: "TrialRuns", command: str, budget: int) -> None:

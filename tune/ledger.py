@@ -59,7 +59,6 @@ class Ledger:
     def __init__(self, study: Study, folder: StudyFolder, storage: str, n_trials: int) -> None:
         self.study, self.folder, self.storage, self.n_trials = study, folder, storage, n_trials
         backend = open_storage(storage, repair=True)
-        self.is_new = study.name not in [summary.study_name for summary in optuna.get_all_study_summaries(backend)]
         self.optuna = optuna.create_study(
             study_name=study.name,
             storage=backend,
@@ -70,6 +69,7 @@ class Ledger:
         self._compare_spec()
         self._cells: Iterator[dict[str, Any]] | None = None
         self._duplicates_in_a_row = 0
+        self._exhausted = False
 
     def _compare_spec(self) -> None:
         spec = json.loads(json.dumps(self.study.spec()))
@@ -102,6 +102,11 @@ class Ledger:
         """Return how many unique configurations have ended."""
         return len(self.trials(*ENDED))
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the sampler draws nothing but known configurations, or the grid has no further cell."""
+        return self._exhausted
+
     def has_work(self) -> bool:
         """Whether an interrupted trial waits, or the budget is not used up."""
         waiting = self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
@@ -118,12 +123,16 @@ class Ledger:
         while True:
             waiting = self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
             if not waiting:
-                if self.begun() >= self.n_trials or self._duplicates_in_a_row >= DUPLICATES:
+                if self.begun() >= self.n_trials:
+                    return None
+                if self._duplicates_in_a_row >= DUPLICATES:
+                    self._exhausted = True
                     return None
                 fixed = self._next_fixed()
                 if fixed is not None:
                     self.optuna.enqueue_trial(fixed.pop("params"), user_attrs=fixed)
                 elif self.study.config.sampler.name == "grid":
+                    self._exhausted = True
                     return None
             number = min((t.number for t in waiting), default=len(self.optuna.get_trials(deepcopy=False)))
             self.optuna.sampler = build_sampler(
@@ -247,26 +256,26 @@ class Ledger:
     def learn_from(self, other: optuna.Study) -> tuple[int, int]:
         """Add another study's finished trials as prior knowledge; return how many fitted and how many did not."""
         fitted = refused = 0
+        known = {trial.user_attrs.get("prior") for trial in self.optuna.get_trials(deepcopy=False)}
         for trial in counted_trials(other, (TrialState.COMPLETE, TrialState.PRUNED)):
+            values, prior = trial.user_attrs["values"], f"{other.study_name}/{trial.user_attrs['key']}"
             try:
-                params = self.study.space.to_params(trial.user_attrs["values"])
+                params = self.study.space.to_params(values)
             except ConfigError:
                 refused += 1
                 continue
-            self.optuna.add_trial(
-                optuna.trial.create_trial(
-                    state=trial.state,
-                    value=trial.value,
-                    params=params,
-                    distributions=self.study.space.distributions(params),
-                    intermediate_values=trial.intermediate_values,
-                    user_attrs={
-                        "prior": f"{other.study_name}/{trial.user_attrs['key']}",
-                        "values": trial.user_attrs["values"],
-                    },
-                )
-            )
             fitted += 1
+            if prior not in known:
+                self.optuna.add_trial(
+                    optuna.trial.create_trial(
+                        state=trial.state,
+                        value=trial.value,
+                        params=params,
+                        distributions=self.study.space.distributions(params),
+                        intermediate_values=trial.intermediate_values,
+                        user_attrs={"prior": prior, "values": values},
+                    )
+                )
         return fitted, refused
 
     # -- notes on trials that have ended ------------------------------------------------------------------

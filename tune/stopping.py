@@ -46,9 +46,13 @@ class Stopper:
 
         def note(number: int, frame: FrameType | None) -> None:
             del frame
-            if self.reason == "signal" and number != signal.SIGUSR1:
+            if number == signal.SIGUSR1:
+                # Before a Tuner listens for it: it is enough to know, no trial is handed out any more.
+                self.reason = self.reason or "signal"
+            elif self.reason == "signal":
                 raise KeyboardInterrupt
-            self.ask("signal")
+            else:
+                self.ask("signal")
 
         for number in SIGNALS:
             signal.signal(number, note)

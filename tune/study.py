@@ -77,7 +77,7 @@ def load_study(
         base_tree = _absolute(config.base)
         space = build_space(config.search_space, base_tree, make_config(base_tree))
         space.check()
-        study = Study(name or _name_of(file), config, space, _points(config, space))
+        study = Study(name or name_of(file), config, space, _points(config, space))
         _check_together(study)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
@@ -94,7 +94,8 @@ def reported_metrics() -> list[str]:
     return ["selection/best", "selection/value", "val_observed/mAP", *(f"val/{name}" for name in names)]
 
 
-def _name_of(file: Path) -> str:
+def name_of(file: Path) -> str:
+    """Return the name of the study in ``file``: its stem, or the folder's name for one that was begun."""
     return file.parent.name if file.name == "study.yaml" else file.stem
 
 

@@ -1,5 +1,6 @@
 """Whole studies on a real Ray with a real MLflow database: finished, interrupted, killed, and promoted."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,8 +14,12 @@ import psutil
 import pytest
 import yaml
 
+from plml.errors import ConfigError
 from tune.folders import StudyFolder
 from tune.records import counted_trials, open_study, state_of
+
+# MLflow's own use of SQLAlchemy, in the client that these tests read back with.
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "tune" / "run.py"
@@ -196,70 +201,79 @@ def test_promotion_trains_the_best_on_other_seeds_and_only_once(finished: tuple[
 # -- interruptions ----------------------------------------------------------------------------------------
 
 
-def wait_for(folder: Path, epochs: int) -> None:
+def epochs_of(folder: Path) -> int:
+    """Return how many reported epochs the ledger holds."""
+    where = StudyFolder(folder / "results" / "small")
+    if not where.journal.is_file():
+        return 0
+    try:
+        return sum(len(trial.intermediate_values) for trial in counted_trials(open_study(where)))
+    except ConfigError:
+        return 0  # the file is there, the study not yet
+
+
+def wait_for(folder: Path, epochs: int, process: "subprocess.Popen[str]") -> None:
     """Wait until the ledger holds so many reported epochs."""
     deadline = time.monotonic() + LIMIT_S
-    where = StudyFolder(folder / "results" / "small")
-    while time.monotonic() < deadline:
-        if where.journal.is_file():
-            trials = counted_trials(open_study(where))
-            if sum(len(trial.intermediate_values) for trial in trials) >= epochs:
-                return
+    while time.monotonic() < deadline and process.poll() is None:
+        if epochs_of(folder) >= epochs:
+            return
         time.sleep(0.2)
-    raise AssertionError("the study did not get under way")
+    process.kill()
+    raise AssertionError(f"the study did not get under way: {finish(process)[1]}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_stops_in_order_and_the_same_command_continues(tmp_path: Path, number: signal.Signals) -> None:
-    write_study(tmp_path, base={**STUDY["base"], "epochs": 30}, pruner={"name": "none"}, n_trials=2)
-    process = start(tmp_path, "--study", "small.yaml")
-    wait_for(tmp_path, 2)
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as Ctrl-C does: Ray's processes and the workers get it too
-    else:
-        process.send_signal(number)
-    code, out = finish(process)
-    assert code == 4, out
+def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """Processes in which Ray trains trials now."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any("ImplicitFunc" in part or "ray_trial" in part for part in child.cmdline()):
+                found.append(child)
+    return found
+
+
+def test_whatever_ends_a_launch_the_same_command_goes_on(tmp_path: Path) -> None:
+    """Ctrl-C, SIGTERM, SIGUSR1, a spent time budget, SIGKILL, a second driver and a killed worker, in one study."""
+    write_study(tmp_path, base={**STUDY["base"], "epochs": 60}, pruner={"name": "none"}, n_trials=2)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        process = start(tmp_path, "--study", "small.yaml")
+        wait_for(tmp_path, epochs_of(tmp_path) + 2, process)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as Ctrl-C does: Ray's processes and the workers get it too
+        else:
+            process.send_signal(number)
+        code, out = finish(process)
+        assert code == 4, out
+        assert "To continue:" in out
+        assert states_of(tmp_path) == {"INTERRUPTED": 2}
+        assert {run.info.status for run in mlflow_runs(tmp_path)} == {"KILLED"}
+
+    code, out = run(tmp_path, "--study", "small.yaml", "--time-budget", "3s")
+    assert code == 0, out
+    assert "the time budget of 3 s is spent" in out
     assert "To continue:" in out
-    assert "RUNNING" not in states_of(tmp_path)
-    assert {run.info.status for run in mlflow_runs(tmp_path)} <= {"KILLED", "FINISHED"}
-    code, out = run(tmp_path, "--study", "small.yaml")
-    assert code == 0, out
-    assert_consistent(tmp_path, 2)
 
-
-def test_a_killed_worker_costs_an_attempt_and_nothing_else(tmp_path: Path) -> None:
-    write_study(tmp_path, base={**STUDY["base"], "epochs": 30}, pruner={"name": "none"}, n_trials=2)
     process = start(tmp_path, "--study", "small.yaml")
-    wait_for(tmp_path, 3)
-    workers = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if any("ray_trial" in part or "ImplicitFunc" in part for part in child.cmdline())
-    ]
-    assert workers
-    workers[0].kill()
-    code, out = finish(process)
-    assert code == 0, out
-    assert "it will be tried again" in out
-    assert_consistent(tmp_path, 2)
-    assert {run.data.tags["plml.attempt"] for run in mlflow_runs(tmp_path)} == {"1", "2"}
-
-
-def test_a_killed_driver_is_continued_and_a_second_one_is_turned_away(tmp_path: Path) -> None:
-    write_study(tmp_path, base={**STUDY["base"], "epochs": 30}, pruner={"name": "none"}, n_trials=2)
-    process = start(tmp_path, "--study", "small.yaml")
-    wait_for(tmp_path, 2)
+    wait_for(tmp_path, epochs_of(tmp_path) + 2, process)
     code, out = run(tmp_path, "--study", "small.yaml")
     assert code == 5, out
     assert f"process {process.pid}" in out
     process.kill()
     finish(process)
-    assert states_of(tmp_path)["RUNNING"] > 0
-    code, out = run(tmp_path, "--study", "small.yaml")
+    assert states_of(tmp_path) == {"RUNNING": 2}
+
+    process = start(tmp_path, "--study", "small.yaml")
+    wait_for(tmp_path, epochs_of(tmp_path) + 2, process)
+    workers = workers_of(process)
+    assert workers
+    workers[0].kill()
+    code, out = finish(process)
     assert code == 0, out
-    assert "interrupted trials go on where they stopped" in out
+    assert "2 interrupted trials go on where they stopped" in out
+    assert "it will be tried again" in out
     assert_consistent(tmp_path, 2)
+    assert {run.data.tags["plml.attempt"] for run in mlflow_runs(tmp_path)} == {"1", "2"}
 
 
 def test_when_every_trial_fails_the_exit_code_says_so(tmp_path: Path) -> None:
@@ -284,9 +298,34 @@ def test_mlflow_trouble_never_stops_a_study(tmp_path: Path) -> None:
     assert_consistent(tmp_path, 2)  # the database, empty before, has caught up
 
 
-def test_a_time_budget_ends_a_launch(tmp_path: Path) -> None:
-    write_study(tmp_path, base={**STUDY["base"], "epochs": 400}, pruner={"name": "none"})
-    code, out = run(tmp_path, "--study", "small.yaml", "--time-budget", "12s")
+def test_a_smoke_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    code, out = run(tmp_path, "--study", "small.yaml", "--smoke")
     assert code == 0, out
-    assert "the time budget of 12 s is spent" in out
-    assert states_of(tmp_path)["INTERRUPTED"] == 2
+    assert "smoke run passed" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    code, out = run(tmp_path, "--study", "small.yaml", "--dry-run")
+    assert code == 0, out
+    for text in ("optim.lr", "method.name = role", "4 configurations of up to 3 epochs", "one epoch took"):
+        assert text in out
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_a_fork_learns_and_a_fresh_start_forgets(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    code, out = run(folder, "--study", "small.yaml", "--fork", "new", "--set", "epochs=1", "--trials", "1")
+    assert code == 0, out
+    assert "learnt from 5 trials of small" in out
+    assert (folder / "results" / "new" / "best.yaml").is_file()
+    code, out = run(folder, "--study", "new", "--trials", "1")  # a study in the output folder needs no file
+    assert code == 0, out
+    code, out = run(folder, "--study", "small.yaml", "--fresh", "--trials", "1")
+    assert (code, "--yes" in out) == (2, True)
+    code, out = run(folder, "--study", "small.yaml", "--fresh", "--yes", "--trials", "1")
+    assert code == 0, out
+    assert_consistent(folder, 1)
+    assert len(list((folder / "results" / ".trash").iterdir())) == 1

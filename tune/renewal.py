@@ -1,0 +1,46 @@
+"""Beginning a study again (``--fresh``), or under another name with what the old one knows (``--fork``)."""
+
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+
+from plml.errors import ConfigError
+from tune.folders import StudyFolder
+from tune.ledger import Ledger
+from tune.records import open_study
+from tune.trial_runs import discard_runs
+
+
+def begin_again(folder: StudyFolder, uri: str, console: Console, *, sure: bool) -> None:
+    """Move the old study to the trash, its MLflow runs too; ask first unless ``sure``."""
+    if not folder.path.exists():
+        return
+    if not sure:
+        if not sys.stdin.isatty():
+            raise ConfigError(f"--fresh moves {folder.path} to the trash; give --yes too to confirm")
+        if input(f"move {folder.path} and its MLflow runs to the trash, and begin again? [y/N] ").lower() != "y":
+            raise ConfigError("nothing was changed")
+    with folder.hold():
+        discard_runs(folder, uri, lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
+    trash = folder.discard()
+    if trash:
+        console.print(f"the old study is in {escape(str(trash))}", soft_wrap=True)
+
+
+def old_study(folder: StudyFolder, name: str) -> StudyFolder:
+    """Return the folder of the study that is forked; raise ConfigError if it was never begun."""
+    old = StudyFolder(folder.path.parent / name)
+    if not old.storage_file.is_file():
+        raise ConfigError(f"--fork {folder.name}: there is no study '{name}' in {folder.path.parent} to learn from")
+    return old
+
+
+def learn(ledger: Ledger, old: StudyFolder, console: Console) -> None:
+    """Fill a forked study with what the old one knows, once."""
+    if "forked_from" in ledger.optuna.user_attrs:
+        return
+    fitted, refused = ledger.learn_from(open_study(old))
+    ledger.optuna.set_user_attr("forked_from", old.name)
+    outside = f"; {refused} lie outside the new space" if refused else ""
+    console.print(f"learnt from {fitted} trials of {old.name}{outside}")
