@@ -82,6 +82,8 @@ class Tracker:
             for _ in range(2):
                 experiment = client.get_experiment_by_name(name)
                 if experiment is not None:
+                    if VIEW_TAG not in experiment.tags and experiment.lifecycle_stage == "active":
+                        client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, tags[VIEW_TAG])
                     return experiment.experiment_id, experiment.lifecycle_stage
                 try:
                     return client.create_experiment(name, location, tags), "active"
@@ -110,13 +112,21 @@ class Tracker:
         """Create a RUNNING run and return its id; for ``params`` and ``log_scaled`` see :func:`flat_params`."""
 
         def create(client: "MlflowClient") -> str:
-            from mlflow.entities import Param
-
             run_id: str = client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id
-            client.log_batch(run_id, params=[Param(*item) for item in flat_params(params, log_scaled).items()])
+            _log_params(run_id, flat_params(params, log_scaled), client)
             return run_id
 
         return self._call(create, f"create run '{name}'")
+
+    def complete_params(self, run_id: str, params: Mapping[str, Any], *, log_scaled: Collection[str] = ()) -> None:
+        """Log those parameters that the run does not have, because whoever made it was killed in between."""
+
+        def complete(client: "MlflowClient") -> None:
+            known = client.get_run(run_id).data.params
+            missing = {key: text for key, text in flat_params(params, log_scaled).items() if key not in known}
+            _log_params(run_id, missing, client)
+
+        self._call(complete, f"log parameters of run {run_id}")
 
     def reopen_run(self, run_id: str) -> None:
         """Set the run's status to RUNNING again."""
@@ -188,15 +198,21 @@ class Tracker:
 
     def run_states(self, experiment_id: str) -> dict[str, str]:
         """Return ``{run id: RUNNING | FINISHED | FAILED | KILLED | SCHEDULED}`` of all runs not deleted."""
-        states: dict[str, str] = {}
+        return {run.info.run_id: run.info.status for run in self._runs(experiment_id)}
+
+    def run_tags(self, experiment_id: str) -> dict[str, dict[str, str]]:
+        """Return ``{run id: tags}`` of all runs not deleted."""
+        return {run.info.run_id: dict(run.data.tags) for run in self._runs(experiment_id)}
+
+    def _runs(self, experiment_id: str) -> Iterator["Run"]:
         token: str | None = None
         while True:
             find = partial(_search, [experiment_id], page_token=token)
             page = self._call(find, f"list the runs of experiment {experiment_id}", long=True)
-            states.update({run.info.run_id: run.info.status for run in page})
+            yield from page
             token = page.token
             if not token:
-                return states
+                return
 
     def find_runs(self, experiment_id: str, tags: Mapping[str, str]) -> list[str]:
         """Return the ids of the runs that bear all of ``tags``, newest first."""
@@ -378,6 +394,13 @@ def _connect(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
+
+
+def _log_params(run_id: str, texts: Mapping[str, str], client: "MlflowClient") -> None:
+    """Write parameters; the client splits them into batches that the store takes."""
+    from mlflow.entities import Param
+
+    client.log_batch(run_id, params=[Param(*item) for item in texts.items()])
 
 
 def _log_points(run_id: str, reports: Sequence[EpochReport], client: "MlflowClient") -> None:

@@ -96,24 +96,35 @@ def publish(board: Leaderboard, tracker: "Tracker", run_id: str) -> None:
             tracker.log_artifact(run_id, file)
     for figure in board.figures:
         tracker.log_artifact(run_id, figure, "figures")
-    colors, digests = method_colors(board.methods), data_digests(board)
-    for row in board.rows:
-        if row.mlflow_run_id is None:
-            continue
-        tracker.set_tags(row.mlflow_run_id, {"mlflow.runColor": colors[row.method]})
-        if row.config is not None and (digest := digests.get(data_of(row.config))):
-            data = row.config.data
-            setting = data.observation["name"]
-            tracker.log_dataset(
-                row.mlflow_run_id, name=data.name, digest=digest, setting=setting, source=data.root or ""
-            )
+    experiment = tracker.experiment_of(run_id)
+    _mark_runs(board, tracker, experiment)
     tracker.publish_view(
-        tracker.experiment_of(run_id),
+        experiment,
         metric=board.metric,
         maximize=board.maximize,
         axes=parallel_axes(board) or ["Method"],
         columns=["Method", *board.varied],
     )
+
+
+def _mark_runs(board: Leaderboard, tracker: "Tracker", experiment: str) -> None:
+    """Colour every trial's run by method and attach its data set; runs that have both are left alone."""
+    colors, digests, known = method_colors(board.methods), data_digests(board), tracker.run_tags(experiment)
+    for row in board.rows:
+        digest = digests.get(data_of(row.config), "") if row.config is not None else ""
+        tags = {"mlflow.runColor": colors[row.method]} | ({"plml.data": digest[:16]} if digest else {})
+        if row.mlflow_run_id not in known or tags.items() <= known[row.mlflow_run_id].items():
+            continue
+        if row.config is not None and digest:
+            data = row.config.data
+            tracker.log_dataset(
+                row.mlflow_run_id,
+                name=data.name,
+                digest=digest,
+                setting=data.observation["name"],
+                source=data.root or "",
+            )
+        tracker.set_tags(row.mlflow_run_id, tags)
 
 
 def data_digests(board: Leaderboard) -> dict[str, str]:

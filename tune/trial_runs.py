@@ -161,12 +161,13 @@ class TrialRuns:
         study, key = self.ledger.study, trial.user_attrs["key"]
         name = {"plml.kind": "trial", "plml.study_uid": self.uid, "plml.key": key}
         changing = {"plml.state": state, "plml.attempt": str(trial.user_attrs.get("attempt", 1))}
-        run = self.run_of(trial) or next(iter(tracker.find_runs(experiment, name)), None)
+        noted = self.run_of(trial)
+        run = noted or next(iter(tracker.find_runs(experiment, name)), None)
+        params: Mapping[str, Any] = config.flat() if config else trial.user_attrs["values"]
         if run is None:
             tags = {**name, **changing, "plml.study": study.name}
-            params: Mapping[str, Any] = trial.user_attrs["values"]  # all there is of a point that cannot be trained
             if config is not None:
-                params, seeds = config.flat(), study.config.seeds or [config.seed]
+                seeds = study.config.seeds or [config.seed]
                 tags |= {
                     "plml.method": config.method["name"],
                     "plml.setting": config.data.observation["name"],
@@ -180,7 +181,9 @@ class TrialRuns:
         else:
             tracker.reopen_run(run)
             tracker.set_tags(run, changing)
-        if self.run_of(trial) != run:
+            if noted is None:
+                tracker.complete_params(run, params, log_scaled=study.space.log_paths)
+        if noted != run:
             self.ledger.note(key, run={"uri": self.uri, "id": run})
         return run
 

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,13 @@ def test_more_points_than_a_batch_holds(tracker: Tracker, experiment: str) -> No
     assert history(tracker, run, "m/149") == told(given, "m/149")
 
 
+def test_parameters_that_a_killed_driver_left_out_are_completed(tracker: Tracker, experiment: str) -> None:
+    run = tracker.create_run(experiment, "an-0006", params={"a": 1}, tags={})
+    tracker.complete_params(run, {"a": 2, "optim.lr": 0.01}, log_scaled=["optim.lr"])
+    stored = tracker._client.get_run(run).data.params  # type: ignore[union-attr]
+    assert stored == {"a": "1", "optim.lr": "0.01", "log10 optim.lr": "-2.0000"}
+
+
 def test_run_life(tracker: Tracker, experiment: str) -> None:
     runs = [tracker.create_run(experiment, f"r{i}", params={}, tags={"plml.key": f"{i}"}) for i in range(3)]
     assert tracker.run_states(experiment) == dict.fromkeys(runs, "RUNNING")
@@ -262,6 +270,7 @@ def test_run_life(tracker: Tracker, experiment: str) -> None:
     tracker.delete_run(runs[1])
     assert set(tracker.run_states(experiment)) == {runs[0], runs[2]}
     assert tracker.experiment_of(runs[0]) == experiment
+    assert tracker.run_tags(experiment)[runs[2]]["plml.key"] == "2"
 
 
 def test_artifacts_and_data_set(tracker: Tracker, experiment: str, tmp_path: Path) -> None:
@@ -294,18 +303,36 @@ def test_the_page_a_link_opens_on_is_stored_with_the_experiment(tracker: Tracker
     assert state["compareRunCharts"][0]["selectedParams"] == ["log10 optim.lr"]
 
 
-def test_concurrent_writers(tracker: Tracker, experiment: str) -> None:
+def test_concurrent_processes_write_to_one_file(sqlite: Tracker) -> None:
     """Three trials at once, each from a process of its own, as Ray runs them."""
-    runs = [tracker.create_run(experiment, f"w{i}", params={}, tags={}) for i in range(3)]
+    experiment = sqlite.open_experiment("plml/processes")
+    runs = [sqlite.create_run(experiment, f"w{i}", params={}, tags={}) for i in range(3)]
     program = (
         "import sys; from plml.report import EpochReport; from plml.tracking import RunLogger\n"
         "logger = RunLogger(sys.argv[1], sys.argv[2], timeout_s=60)\n"
         "for e in range(15): logger.log(EpochReport(e, {'val/mAP': e / 3, 'train/loss': 1.0 / (e + 1)}, 1e9 + e))\n"
     )
-    started = [subprocess.Popen([sys.executable, "-c", program, tracker.uri, run]) for run in runs]
+    started = [subprocess.Popen([sys.executable, "-c", program, sqlite.uri, run]) for run in runs]
     assert [process.wait(timeout=120) for process in started] == [0] * 3
     for run in runs:
-        assert history(tracker, run, "val/mAP") == [(epoch, epoch / 3) for epoch in range(15)]
+        assert history(sqlite, run, "val/mAP") == [(epoch, epoch / 3) for epoch in range(15)]
+
+
+def test_concurrent_writers_to_one_server(server: Server) -> None:
+    tracker = Tracker(server.uri, timeout_s=60)
+    experiment = tracker.open_experiment("plml/writers")
+    runs = [tracker.create_run(experiment, f"w{i}", params={}, tags={}) for i in range(8)]
+    given = reports(10)
+
+    def write(run: str) -> None:
+        logger = RunLogger(server.uri, run, timeout_s=60)
+        for report in given:
+            logger.log(report)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, runs))
+    for run in runs:
+        assert history(tracker, run, "val/mAP") == told(given, "val/mAP")
 
 
 # -- SQLite -----------------------------------------------------------------------------------------------
