@@ -10,9 +10,6 @@ import json
 import logging
 import math
 import os
-import shlex
-import shutil
-import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from plml.report import EpochReport
 from plml.tracking_calls import bounded, reason
 from plml.tracking_format import DELIVERED, FIRST, batches, flat_params, metric_points
-from plml.tracking_uri import LOCAL_UI, TrackingError, check_uri, sqlite_file
-from plml.tracking_view import VIEW_TAG, charts_link, compare_link, table_link, view_state
+from plml.tracking_pages import Pages
+from plml.tracking_uri import TrackingError, check_uri, sqlite_file, without_password
+from plml.tracking_view import VIEW_TAG, view_state
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,7 +38,7 @@ T = TypeVar("T")
 _LONG = 30.0  # creating a database or copying a checkpoint may take so many times the limit of a call
 
 
-class Tracker:
+class Tracker(Pages):
     """What the driver of a study does with MLflow: experiments, runs and their ends, back-filling, artifacts.
 
     Every method raises TrackingError when the store refuses or does not answer in time.
@@ -52,7 +50,7 @@ class Tracker:
     """
 
     def __init__(self, uri: str, *, timeout_s: float = 10.0) -> None:
-        self.uri = check_uri(uri)
+        super().__init__(check_uri(uri))
         self.timeout_s = timeout_s
         _import_mlflow(self.uri, timeout_s)
         self._client: MlflowClient | None = None
@@ -73,7 +71,7 @@ class Tracker:
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise TrackingError(f"the folder of tracking URI '{self.uri}' cannot be made: {error}") from None
+                raise TrackingError(f"the folder of tracking URI '{self.shown}' cannot be made: {error}") from None
         tags = {VIEW_TAG: view_state(FIRST, True, ["Method", "optim.lr"], ["Method", "optim.lr"])}
 
         def find_or_create(client: "MlflowClient") -> tuple[str, str]:
@@ -90,13 +88,13 @@ class Tracker:
                 except MlflowException as error:
                     if error.error_code != "RESOURCE_ALREADY_EXISTS":
                         raise
-            raise TrackingError(f"MLflow experiment '{name}' appears and vanishes at {self.uri}")
+            raise TrackingError(f"MLflow experiment '{name}' appears and vanishes at {self.shown}")
 
         identifier, stage = self._call(find_or_create, f"open experiment '{name}'", long=True)
         if stage == "deleted":
             raise TrackingError(
                 f"MLflow experiment '{name}' was deleted; bring it back with "
-                f"MLFLOW_TRACKING_URI='{self.uri}' mlflow experiments restore --experiment-id {identifier}"
+                f"MLFLOW_TRACKING_URI='{self.shown}' mlflow experiments restore --experiment-id {identifier}"
             )
         return identifier
 
@@ -238,40 +236,6 @@ class Tracker:
         identifier: str = self._call(lambda client: client.get_run(run_id), f"read run {run_id}").info.experiment_id
         return identifier
 
-    @property
-    def is_server(self) -> bool:
-        """Whether the store is an MLflow server rather than a database."""
-        return self.uri.startswith("http")
-
-    @property
-    def ui_command(self) -> str | None:
-        """The command that serves the pages of a database; None for a server, which serves them already.
-
-        Without the job runner, of which nothing here makes use, it is two processes instead of ten.
-        """
-        if self.is_server:
-            return None
-        program = "mlflow" if shutil.which("mlflow") else str(Path(sys.executable).with_name("mlflow"))
-        store = f"--backend-store-uri {shlex.quote(self.uri)} --host 127.0.0.1 --port 5000"
-        return f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {shlex.quote(program)} server {store}"
-
-    @property
-    def ui(self) -> str:
-        """Address of the pages: the server's, or that of ``ui_command``."""
-        return self.uri if self.is_server else LOCAL_UI
-
-    def experiment_url(self, experiment_id: str) -> str:
-        """Return the link that opens on filled charts: parallel coordinates, figures, learning curves, best first."""
-        return charts_link(self.ui, experiment_id)
-
-    def table_url(self, experiment_id: str) -> str:
-        """Return the link that opens on the runs table with columns of metrics and searched parameters."""
-        return table_link(self.ui, experiment_id)
-
-    def compare_url(self, experiment_id: str, run_ids: Sequence[str]) -> str:
-        """Return the link that compares the given runs, such as the best of each method."""
-        return compare_link(self.ui, experiment_id, run_ids)
-
     def _default_artifacts(self) -> Path:
         file = sqlite_file(self.uri)
         return (file.parent if file else Path.cwd()) / "mlartifacts"
@@ -289,7 +253,7 @@ class Tracker:
         except TrackingError:
             raise
         except Exception as error:
-            raise TrackingError(f"could not {what} at {self.uri}: {reason(error, self.uri)}") from error
+            raise TrackingError(f"could not {what} at {self.shown}: {reason(error, self.shown)}") from error
 
 
 class RunLogger:
@@ -331,8 +295,8 @@ class RunLogger:
                 self._warned = True
                 logger.warning(
                     "MLflow at %s does not take metrics (%s); training goes on, they are delivered later",
-                    self._uri,
-                    reason(error, self._uri),
+                    without_password(self._uri),
+                    reason(error, without_password(self._uri)),
                 )
         else:
             self._untold = self._untold[len(told) :]
@@ -360,7 +324,7 @@ def system_load(uri: str | None, run_id: str | None) -> Iterator[None]:
         monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
         monitor.start()
     except Exception as error:  # noqa: BLE001 - no trouble with tracking may end a training run
-        logger.warning("MLflow at %s does not take system metrics (%s)", uri, reason(error, uri))
+        logger.warning("MLflow at %s does not take system metrics (%s)", without_password(uri), reason(error, uri))
         yield
         return
     try:

@@ -49,6 +49,11 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:") else None
 
 
+def without_password(uri: str) -> str:
+    """Return ``uri`` fit to be printed."""
+    return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
 def _type(path: str = "mlflow.db") -> str:
     """The exact text to type for a database at ``path``."""
     return f"type sqlite:///{Path(path).expanduser().absolute()}"

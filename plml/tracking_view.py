@@ -9,7 +9,6 @@ Verified by eye and by ``tests/browser`` on MLflow 3.17; a version that knows ot
 import json
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
 
 VIEW_KEY = "plml"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
@@ -86,21 +85,3 @@ def _chart(section: str, place: int, kind: str, **fields: Any) -> dict[str, Any]
     if "metricKey" in fields:
         fields |= {"selectedMetricKeys": [fields["metricKey"]], "displayName": fields["metricKey"]}
     return {"uuid": f"plml-{section}-{place}", "type": kind, "metricSectionId": f"plml-{section}", **kept, **fields}
-
-
-def charts_link(base: str, experiment_id: str) -> str:
-    """Return the link that opens on the filled charts of an experiment, best run first."""
-    query = {"viewStateShareKey": VIEW_KEY, "compareRunsMode": "CHART", "workflowType": "machine_learning"}
-    return f"{base}/#/experiments/{experiment_id}/runs?{urlencode(query)}"
-
-
-def table_link(base: str, experiment_id: str) -> str:
-    """Return the link that opens on the runs table with columns of metrics and parameters, best run first."""
-    query = {"viewStateShareKey": VIEW_KEY, "workflowType": "machine_learning"}
-    return f"{base}/#/experiments/{experiment_id}/runs?{urlencode(query)}"
-
-
-def compare_link(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
-    """Return the link that sets the given runs side by side."""
-    runs, experiments = (quote(json.dumps(ids, separators=(",", ":"))) for ids in (list(run_ids), [experiment_id]))
-    return f"{base}/#/compare-runs?runs={runs}&experiments={experiments}&workflowType=machine_learning"

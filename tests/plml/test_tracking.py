@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -22,6 +24,8 @@ from plml.report import EpochReport
 from plml.tracking import RunLogger, Tracker, TrackingError, check_uri, flat_params
 from plml.tracking_calls import bounded
 from plml.tracking_format import batches, metric_points
+from plml.tracking_pages import Pages
+from plml.tracking_uri import without_password
 
 
 class Server:
@@ -150,6 +154,32 @@ def test_every_other_uri_is_refused_with_the_text_to_type(
     advice = "sqlite:///" + path.format(cwd=tmp_path)
     assert str(caught.value).endswith(f"type {advice}")
     assert check_uri(advice) == advice
+
+
+def test_links_lead_to_the_server_or_to_where_the_printed_command_serves(tmp_path: Path) -> None:
+    local, remote = Pages(f"sqlite:///{tmp_path}/a b.db"), Pages("https://host/mlflow")
+    assert local.ui_command is not None
+    assert shlex.split(local.ui_command)[-6:] == [
+        "--backend-store-uri",
+        local.uri,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "5000",
+    ]
+    assert remote.ui_command is None
+    assert local.experiment_url("7").startswith("http://127.0.0.1:5000/#/experiments/7/runs?")
+    assert remote.table_url("7").startswith("https://host/mlflow/#/experiments/7/runs?")
+    query = parse_qs(remote.compare_url("7", ["a1", "b2"]).partition("?")[2])
+    assert (json.loads(query["runs"][0]), json.loads(query["experiments"][0])) == (["a1", "b2"], ["7"])
+
+
+def test_passwords_are_not_printed() -> None:
+    assert without_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert without_password("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
+    with pytest.raises(TrackingError) as caught:
+        Tracker("postgresql+psycopg2://me:secret@127.0.0.1:1/db", timeout_s=0.05).set_tags("0" * 32, {"a": "b"})
+    assert "secret" not in str(caught.value)
 
 
 # -- what is told -----------------------------------------------------------------------------------------
