@@ -6,28 +6,27 @@ folder goes on, bit for bit on CPU.
 """
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from plml.checkpoint import load_checkpoint, save_checkpoint, write_array, write_arrays, write_json_lines, write_text
-from plml.config import TrainConfig, dump_config
+from plml.config import TrainConfig
 from plml.data.bundle import Bundle, Split
 from plml.device import pick_device
-from plml.errors import CheckpointError, DivergenceError
+from plml.errors import DivergenceError
 from plml.labels import Batch, LabelInfo, ModelOutput
 from plml.methods import Method, build_method
 from plml.metrics import average_precision, multilabel_metrics
 from plml.models import Classifier, build_model
 from plml.optim import build_average, build_optimizer, build_schedule
 from plml.report import EpochReport
+from plml.run_folder import RunFolder
 from plml.selection import criterion_value, make_stop_rule
 
 RESIDENT_BYTES = 2**30  # inputs up to this size are kept whole on the device
@@ -70,7 +69,7 @@ class Trainer:
     def __init__(
         self, config: TrainConfig, bundle: Bundle, folder: Path, *, stage_bundle: Bundle | None = None
     ) -> None:
-        self.config, self.folder = config, folder
+        self.config = config
         self.device = pick_device(config.device)
         self.stages = [Stage(bundle, config.epochs, config.optim.lr, config.optim.batch_size)]
         if config.linear_init is not None:
@@ -82,11 +81,11 @@ class Trainer:
         self.progress = 0.0
         self.epoch = 0  # the next one, counted through all stages
         self.finished = False
+        self.files = RunFolder(folder, config, bundle)
         self._start_stage(0)
-        if (folder / "last.pt").exists():
-            self._resume()
-        else:
-            self._open_folder()
+        record = self.files.open(self.device)
+        if record is not None:
+            self._resume(record)
 
     def epochs(self) -> Iterator[EpochReport]:
         """Train, yielding after each evaluated epoch. Stop iterating to stop training.
@@ -118,7 +117,7 @@ class Trainer:
         torch.manual_seed(derive_seed(config.seed, "method", number))
         method = build_method(config.method["name"], labels, options, config.compat)
         if number > 0:
-            chosen = load_checkpoint(self.folder / "best.pt")
+            chosen = self.files.read_best()
             model.head.load_state_dict(chosen["head"])
             earlier = build_method(config.method["name"], labels, options, config.compat)
             earlier.load_state_dict(chosen["method"])
@@ -247,7 +246,7 @@ class Trainer:
         }
         last_of_stage = self.stop_rule.stop or self.epoch + 1 == self.stage_start + self.stage.epochs
         self.finished = last_of_stage and self.stage_number == len(self.stages) - 1
-        write_array(self.folder / "scores" / f"val_{self.epoch:04d}.npy", logits.cpu().numpy())
+        self.files.write_scores(self.epoch, logits)
         if improved:
             self._write_best(metrics)
         if self.finished:
@@ -269,7 +268,7 @@ class Trainer:
         """Score test once, with the weights of the chosen epoch, and write ``result.json``."""
         bundle, compat = self.stage.bundle, self.config.compat
         if val_logits is None:
-            chosen = load_checkpoint(self._best_file())
+            chosen = self.files.read_best()
             current = {key: value.clone() for key, value in self.evaluated.state_dict().items()}
             self.evaluated.load_state_dict(chosen["model"])
             val_logits, test_logits = self.scores(bundle.val), self.scores(bundle.test)
@@ -292,47 +291,29 @@ class Trainer:
                 key: [value if math.isfinite(value) else None for value in (100 * aps).tolist()]
                 for key, aps in per_class.items()
             },
-            "fingerprint": self.config.fingerprint,
-            "data_digest": bundle.digest,
         }
-        write_array(self.folder / "scores" / "test.npy", test_logits.cpu().numpy())
-        write_array(self.folder / "scores" / "test_labels.npy", bundle.test.truth.numpy())
-        write_text(self.folder / "result.json", json.dumps(result, indent=1) + "\n")
+        self.files.write_result(bundle.test, test_logits, result)
         return metrics
 
-    # -- files --------------------------------------------------------------------------------------------
-
-    def _open_folder(self) -> None:
-        """Write what describes the run before its first step."""
-        val = self.stages[-1].bundle.val
-        write_text(self.folder / "config.yaml", dump_config(self.config))
-        write_arrays(self.folder / "scores" / "labels.npz", truth=val.truth.numpy(), observed=val.observed.numpy())
-
-    def _best_file(self) -> Path:
-        """The chosen epoch's weights, whether or not the run's record has reached them yet."""
-        pending = self.folder / "best.pt.next"
-        return pending if pending.exists() else self.folder / "best.pt"
+    # -- the record ---------------------------------------------------------------------------------------
 
     def _write_best(self, metrics: dict[str, float]) -> None:
-        """Write the chosen weights beside ``best.pt``; they take its place once ``last.pt`` records them."""
-        save_checkpoint(
-            self.folder / "best.pt.next",
+        network = self.evaluated
+        self.files.write_best(
+            self.stage.bundle,
             {
-                **self._identity(),
                 "epoch": self.epoch,
                 "metrics": metrics,
-                "model": self.evaluated.state_dict(),
-                "head": self.evaluated.head.state_dict(),
+                "model": network.state_dict(),
+                "head": network.head.state_dict(),
                 "method": self.method.state_dict(),
             },
         )
 
     def _write_last(self) -> None:
-        """Write all that the run needs to go on. This is the moment at which an epoch counts as done."""
-        save_checkpoint(
-            self.folder / "last.pt",
+        self.files.write_last(
+            self.stage.bundle,
             {
-                **self._identity(),
                 "epoch": self.epoch,
                 "finished": self.finished,
                 "stage": self.stage_number,
@@ -342,54 +323,20 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "stop_rule": self.stop_rule.state_dict(),
-                "history": [asdict(report) for report in self.history],
             },
+            self.history,
         )
-        self._adopt_best()
-        write_json_lines(self.folder / "metrics.jsonl", [asdict(report) for report in self.history])
 
-    def _adopt_best(self) -> None:
-        pending = self.folder / "best.pt.next"
-        if pending.exists():
-            pending.replace(self.folder / "best.pt")
-
-    def _identity(self) -> dict[str, Any]:
-        """What a checkpoint says of itself."""
-        bundle = self.stage.bundle
-        return {
-            "config": json.dumps(self.config.tree()),
-            "fingerprint": self.config.fingerprint,
-            "data": {"name": bundle.name, "digest": bundle.digest},
-            "class_names": list(bundle.class_names),
-            "input_shape": list(bundle.train.array.shape[1:]),
-            "image_size": bundle.image_size,
-        }
-
-    def _resume(self) -> None:
-        """Go on where ``last.pt`` stands; refuse a folder of another configuration or other data."""
-        state = load_checkpoint(self.folder / "last.pt", self.device)
-        for what, found, expected in (
-            ("configuration", state["fingerprint"], self.config.fingerprint),
-            ("data set or label setting", state["data"]["digest"], self.stages[-1].bundle.digest),
-        ):
-            if found != expected and not (what.startswith("data") and state["stage"] < len(self.stages) - 1):
-                raise CheckpointError(
-                    f"{self.folder} holds a run of another {what} ({found[:12]}, not {expected[:12]}); "
-                    "choose another folder, or delete this one"
-                )
-        pending = self.folder / "best.pt.next"
-        if pending.exists() and load_checkpoint(pending)["epoch"] != state["stop_rule"]["best_epoch"]:
-            pending.unlink()  # from an epoch that was never recorded; it will be trained again
-        self._adopt_best()
-        if state["stage"] != self.stage_number:
-            self._start_stage(state["stage"])
-        self.model.load_state_dict(state["model"])
+    def _resume(self, record: dict[str, Any]) -> None:
+        """Go on where the record stands."""
+        if record["stage"] != self.stage_number:
+            self._start_stage(record["stage"])
+        self.model.load_state_dict(record["model"])
         if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.stop_rule.load_state_dict(state["stop_rule"])
-        self.history = [EpochReport(**report) for report in state["history"]]
-        self.epoch, self.finished = state["epoch"], state["finished"]
-        write_json_lines(self.folder / "metrics.jsonl", [asdict(report) for report in self.history])
+            self.average.load_state_dict(record["average"])
+        self.method.load_state_dict(record["method"])
+        self.optimizer.load_state_dict(record["optimizer"])
+        self.schedule.load_state_dict(record["schedule"])
+        self.stop_rule.load_state_dict(record["stop_rule"])
+        self.history = [EpochReport(**report) for report in record["history"]]
+        self.epoch, self.finished = record["epoch"], record["finished"]

@@ -38,13 +38,13 @@ def make_bundle(images: bool = False, seed: int = 0) -> Bundle:
             for i, j in zip(*np.nonzero(truth), strict=True):
                 array[i, 4 * (j // 2) : 4 * (j // 2) + 4, 4 * (j % 2) : 4 * (j % 2) + 4] += 150
         else:
-            array = (0.5 * rng.normal(size=(count, DIMENSION)) + 2 * truth @ np.eye(CLASSES, DIMENSION)).astype(
+            array = (0.1 * rng.normal(size=(count, DIMENSION)) + 2 * truth @ np.eye(CLASSES, DIMENSION)).astype(
                 np.float32
             )
         ids = [f"{name}{i}" for i in range(count)]
         return Split(ids, np.arange(count), array, torch.from_numpy(truth), torch.from_numpy(observed))
 
-    parts = {"train": split(61, "a"), "val": split(30, "b"), "test": split(40, "c")}
+    parts = {"train": split(125, "a"), "val": split(30, "b"), "test": split(40, "c")}
     names = [f"class{i}" for i in range(CLASSES)]
     digest = f"digest-{seed}"
     return Bundle("toy", names, **parts, expected_positives=1.4, flip=images, digest=digest, image_size=8)
@@ -56,7 +56,7 @@ def make(mode: str = "linear", **changes: Any) -> TrainConfig:
         "epochs": 4 if mode == "linear" else 3,
         "device": "cpu",
         "data": {"observation": "single_positive"},
-        "optim": {"lr": 0.05, "batch_size": 8},
+        "optim": {"lr": 0.05, "batch_size": 16},
         "method": "role",
     }
     return make_config(tree, {path.replace("__", "."): value for path, value in changes.items()})
