@@ -55,14 +55,14 @@ def to_csv(board: Leaderboard) -> str:
     flats = [{**row.values, **(row.config.flat() if row.config else {})} for row in board.rows]
     figures = sorted({name for row in board.rows for name in row.metrics})
     paths = sorted({path for flat in flats for path in flat})
-    head = ["rank", "key", "state", "reason", "method", "objective", "selected_by", "best_epoch", "seeds"]
+    head = ["rank", "key", "state", "reason", "method", "objective", "selected_by", "best_epoch", "best_epoch_val_mAP", "seeds"]
     tail = ["fingerprint", "mlflow_run_id", "run_folder"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*head, *figures, *paths, *tail])
     for rank, (row, flat) in enumerate(zip(board.rows, flats, strict=True), start=1):
         first = [rank if row.state == "COMPLETE" else "", row.key, row.state, row.reason, row.method]
-        first += [_cell(row.objective), row.selected_by, _cell(row.best_epoch), row.seeds]
+        first += [_cell(row.objective), row.selected_by, _cell(row.best_epoch), _cell(row.val_map), row.seeds]
         last = [row.config.fingerprint if row.config else "", row.mlflow_run_id or "", str(row.run_folder)]
         middle = [_cell(row.metrics.get(name)) for name in figures] + [_cell(flat.get(path)) for path in paths]
         writer.writerow([*first, *middle, *last])
@@ -111,12 +111,12 @@ def render(board: Leaderboard, limit: int = TABLE_ROWS) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("rank", "trial", "method"):
         table.add_column(name, justify="right" if name == "rank" else "left")
-    for name in (board.metric, "epoch", "val mAP", "test mAP"):
+    for name in (board.metric.removeprefix("selection/"), "epoch", "val mAP", "test mAP"):
         table.add_column(name, justify="right")
     shown = _shown_rows(board, limit)
     paths = [path for path in board.varied if len({repr(row.values.get(path)) for row in shown}) > 1]
     for path in paths:
-        table.add_column(path.removeprefix("optim."), justify="right", overflow="fold")
+        table.add_column(path.removeprefix("optim.").removeprefix("method."), justify="right", overflow="fold")
     table.add_column("state")
     for place, row in enumerate(shown, start=1):
         complete = row.state == "COMPLETE"
