@@ -97,7 +97,7 @@ def test_the_table_hides_what_does_not_vary_and_shows_what_wins(board: Leaderboa
     assert f"{board.best.objective:.2f}" in text
     assert f"{board.best.test_map:.2f}" in text
     assert all(row.key in text for row in board.rows)
-    assert "method.lr_mult" in text
+    assert "lr_mult" in text
     assert "epochs " not in text.splitlines()[2]  # the same in every trial
     assert "map on observed labels" in text
 
