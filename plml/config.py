@@ -13,9 +13,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from plml.compat import Compat
 from plml.errors import ConfigError, nearest
-from plml.methods import METHODS, Compat
-from plml.observation import OBSERVATIONS
 from plml.schema import Strict, assign, flatten, options_model, parse_assignment, read_yaml, validate
 
 Positive = Annotated[float, Field(gt=0)]
@@ -38,6 +37,13 @@ def _chosen(
     return {"name": name, **model.model_dump()}
 
 
+def _method(value: Any) -> dict[str, Any]:
+    # Here and not above: methods import torch, and a misspelt key should be answered before that.
+    from plml.methods import METHODS
+
+    return _chosen(value, "method", METHODS)
+
+
 class DataConfig(Strict):
     """Which examples, which labels of them are seen, and how the training part is split."""
 
@@ -58,11 +64,13 @@ class DataConfig(Strict):
     @field_validator("observation", mode="before")
     @classmethod
     def _observation(cls, value: Any) -> dict[str, Any]:
+        from plml.observation import OBSERVATIONS
+
         return _chosen(value, "data.observation", OBSERVATIONS)
 
     @model_validator(mode="after")
     def _options(self) -> "DataConfig":
-        from plml.data.source import DATASETS  # here, because data sets read configurations
+        from plml.data.source import DATASETS  # data sets read configurations themselves
 
         chosen = _chosen({**self.options, "name": self.name}, "data", DATASETS, "data.options")
         chosen.pop("name")
@@ -141,7 +149,7 @@ class TrainConfig(Strict):
     threads: Count = Field(1, description="CPU threads of the run; on CPU the rounding of sums depends on it")
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
-    method: dict[str, Any] = Field(default_factory=lambda: _chosen("bce", "method", METHODS))
+    method: dict[str, Any] = Field(default_factory=lambda: _method("bce"))
     optim: OptimConfig = Field(default_factory=OptimConfig)
     linear_init: LinearInitConfig | None = None
     selection: SelectionConfig = Field(default_factory=SelectionConfig)
@@ -150,7 +158,7 @@ class TrainConfig(Strict):
     @field_validator("method", mode="before")
     @classmethod
     def _method(cls, value: Any) -> dict[str, Any]:
-        return _chosen(value, "method", METHODS)
+        return _method(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
@@ -159,6 +167,9 @@ class TrainConfig(Strict):
                 object.__setattr__(self, "linear_init", LinearInitConfig())
             else:
                 raise ConfigError(f"linear_init is the first stage of mode: linear_init, but mode is '{self.mode}'")
+        from plml.methods import METHODS
+        from plml.observation import OBSERVATIONS
+
         reveals = OBSERVATIONS[self.data.observation["name"]].reveals
         setting = self.data.observation["name"]
         method = METHODS[self.method["name"]]

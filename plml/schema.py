@@ -59,6 +59,20 @@ def validate(model: type[M], values: Any, path: str = "", source: str = "") -> M
         raise ConfigError(head + ("\n" + head).join(dict.fromkeys(lines))) from None
 
 
+def check_keys(model: type[BaseModel], tree: Mapping[str, Any], path: str = "") -> None:
+    """Raise ConfigError for a key of ``tree`` that ``model`` does not have; look at keys only, however deep.
+
+    Validation finds them too, but it imports what a method's name stands for; this answers at once.
+    """
+    for key, value in tree.items():
+        dotted = f"{path}.{key}" if path else key
+        if key not in model.model_fields:
+            raise ConfigError(_line(model, {"type": "extra_forbidden", "loc": (key,)}, path))
+        parts = _models_in(model.model_fields[key].annotation)
+        if parts and isinstance(value, Mapping):
+            check_keys(parts[0], value, dotted)
+
+
 def _line(model: type[BaseModel], item: Any, prefix: str) -> str:
     """One sentence for one pydantic error."""
     location = [str(part) for part in item["loc"]]

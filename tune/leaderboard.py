@@ -55,7 +55,8 @@ def to_csv(board: Leaderboard) -> str:
     flats = [{**row.values, **(row.config.flat() if row.config else {})} for row in board.rows]
     figures = sorted({name for row in board.rows for name in row.metrics})
     paths = sorted({path for flat in flats for path in flat})
-    head = ["rank", "key", "state", "reason", "method", "objective", "selected_by", "best_epoch", "best_epoch_val_mAP", "seeds"]
+    head = ["rank", "key", "state", "reason", "method", "objective", "selected_by", "best_epoch"]
+    head += ["best_epoch_val_mAP", "seeds"]
     tail = ["fingerprint", "mlflow_run_id", "run_folder"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

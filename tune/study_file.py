@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from plml.config import TrainConfig
 from plml.errors import ConfigError, nearest
-from plml.schema import Strict, assign, parse_assignment, read_yaml, validate
+from plml.schema import Strict, assign, check_keys, parse_assignment, read_yaml, validate
 from tune.ranges import read_entries
 
 STUDIES = Path(__file__).parent / "studies"
@@ -167,6 +168,8 @@ def read_study_file(
         tree = assign(tree, path, value)
     config = validate(StudyConfig, tree, source=source)
     try:
+        for branch in (config.base, *(assign({}, path, None) for path in config.search_space)):
+            check_keys(TrainConfig, branch)
         read_entries(config.search_space)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
