@@ -28,7 +28,7 @@ from plml.schema import assign, flatten, parse_assignment, read_yaml
         ({"data": {"name": "digit"}}, "data.name must be a known name, got 'digit'; did you mean 'digits'?"),
         ({"data": {"observation": "single_positives"}}, "did you mean 'single_positive'?"),
         ({"data": {"observation": {"name": "candidate_set", "rate": 1.5}}}, "data.observation.rate must be"),
-        ({"data": {"options": {"num_trian": 3}}}, "unknown key 'data.options.num_trian'; did you mean 'data.options.num_train'?"),
+        ({"data": {"options": {"num_trian": 3}}}, "'data.options.num_trian'; did you mean 'data.options.num_train'?"),
         ({"model": {"backbone": "resnet5"}}, "did you mean 'resnet50'?"),
         ({"linear_init": {"epochs": 3}}, "linear_init is the first stage of mode: linear_init"),
         ({"seed": -1}, "seed must be"),
