@@ -255,10 +255,12 @@ def test_whatever_ends_a_launch_the_same_command_goes_on(tmp_path: Path) -> None
     assert "To continue:" in out
 
     process = start(tmp_path, "--study", "small.yaml")
-    wait_for(tmp_path, epochs_of(tmp_path) + 2, process)
+    while StudyFolder(tmp_path / "results" / "small").holder() is None and process.poll() is None:
+        time.sleep(0.1)
     code, out = run(tmp_path, "--study", "small.yaml")
     assert code == 5, out
     assert f"process {process.pid}" in out
+    wait_for(tmp_path, epochs_of(tmp_path) + 2, process)
     process.kill()
     finish(process)
     assert states_of(tmp_path) == {"RUNNING": 2}
