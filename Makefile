@@ -10,7 +10,7 @@ study: $(READY)
 	$(BIN)/python tune/run.py --study $(STUDY)
 
 test: $(READY)
-	$(BIN)/pytest -q -m "not chaos and not browser"
+	$(BIN)/pytest -q -n 2 --dist loadfile --timeout 300 -m "not chaos and not browser"
 
 lint: $(READY)
 	$(BIN)/ruff check .
