@@ -4,13 +4,13 @@ BIN := .venv/bin
 STUDY ?= digits
 READY := .venv/.ready
 
-.PHONY: study test lint types setup chaos test-browser lock clean
+.PHONY: study test lint types setup test-cluster chaos test-browser lock clean
 
 study: $(READY)
 	$(BIN)/python tune/run.py --study $(STUDY)
 
 test: $(READY)
-	$(BIN)/pytest -q -n 2 --dist loadfile --timeout 300 -m "not chaos and not browser"
+	$(BIN)/pytest -q -n 2 --dist loadfile --timeout 300 -m "not cluster and not chaos and not browser"
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -18,6 +18,9 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+test-cluster: $(READY)
+	$(BIN)/pytest -q -m cluster
 
 chaos: $(READY)
 	$(BIN)/pytest -q -m chaos

@@ -50,6 +50,7 @@ class TrialRuns:
         self.experiment_id: str | None = None
         self.study_run: str | None = None
         self._quiet_until = 0.0
+        self._told = False
 
     @property
     def uid(self) -> str:
@@ -67,7 +68,9 @@ class TrialRuns:
             return call(self.tracker, self.experiment_id)
         except TrackingError as error:
             self._quiet_until = time.monotonic() + QUIET_S
-            self._warn(f"MLflow: {error}; the study goes on, everything is delivered later")
+            if not self._told:
+                self._warn(f"MLflow: {error}; the study goes on, and the same command delivers everything later")
+            self._told = True
             return None
 
     # -- the study's own run ------------------------------------------------------------------------------
@@ -95,7 +98,6 @@ class TrialRuns:
 
     def with_study_run(self, call: Callable[[Tracker, str], T]) -> T | None:
         """Run ``call`` with the tracker and the id of the study's run; trouble is told, not raised."""
-        self._quiet_until = 0.0
         if self.study_run is None:
             self.open_study()
         run = self.study_run

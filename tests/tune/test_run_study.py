@@ -180,6 +180,7 @@ def test_status_reads_a_study_without_its_lock(finished: tuple[Path, str]) -> No
     assert (code, "did you mean 'small'" in out) == (2, True)
 
 
+@pytest.mark.cluster
 def test_promotion_trains_the_best_on_other_seeds_and_only_once(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     promote = ROOT / "tune" / "promote.py"
@@ -233,6 +234,7 @@ def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.cluster
 def test_whatever_ends_a_launch_the_same_command_goes_on(tmp_path: Path) -> None:
     """Ctrl-C, SIGTERM, SIGUSR1, a spent time budget, SIGKILL, a second driver and a killed worker, in one study."""
     write_study(tmp_path, base={**STUDY["base"], "epochs": 60}, pruner={"name": "none"}, n_trials=2)
@@ -288,18 +290,20 @@ def test_when_every_trial_fails_the_exit_code_says_so(tmp_path: Path) -> None:
     assert "diverged" in out
 
 
+@pytest.mark.cluster
 def test_mlflow_trouble_never_stops_a_study(tmp_path: Path) -> None:
     write_study(tmp_path, n_trials=2)
     dead = "http://127.0.0.1:9"  # the discard port: nobody answers
     code, out = run(tmp_path, "--study", "small.yaml", "--tracking-uri", dead)
     assert code == 0, out
-    assert out.count("the study goes on, everything is delivered later") <= 4
+    assert out.count("the same command delivers everything later") == 1  # told once, not at every epoch
     assert sum(states_of(tmp_path).values()) == 2
     code, out = run(tmp_path, "--study", "small.yaml")
     assert code == 0, out
     assert_consistent(tmp_path, 2)  # the database, empty before, has caught up
 
 
+@pytest.mark.cluster
 def test_a_smoke_run_leaves_nothing_behind(tmp_path: Path) -> None:
     write_study(tmp_path)
     code, out = run(tmp_path, "--study", "small.yaml", "--smoke")
@@ -317,6 +321,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
+@pytest.mark.cluster
 def test_a_fork_learns_and_a_fresh_start_forgets(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     code, out = run(folder, "--study", "small.yaml", "--fork", "new", "--set", "epochs=1", "--trials", "1")
