@@ -237,7 +237,10 @@ def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 @pytest.mark.cluster
 def test_whatever_ends_a_launch_the_same_command_goes_on(tmp_path: Path) -> None:
     """Ctrl-C, SIGTERM, SIGUSR1, a spent time budget, SIGKILL, a second driver and a killed worker, in one study."""
-    write_study(tmp_path, base={**STUDY["base"], "epochs": 60}, pruner={"name": "none"}, n_trials=2)
+    # Epochs long enough, and enough of them, that no trial ends before its last interruption on a fast machine.
+    data = {**STUDY["base"]["data"], "options": {"num_train": 320, "num_val": 60, "num_test": 80}}
+    base = {**STUDY["base"], "data": data, "epochs": 80, "stopping": {"rule": "patience", "patience": 99}}
+    write_study(tmp_path, base=base, pruner={"name": "none"}, n_trials=2)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         process = start(tmp_path, "--study", "small.yaml")
         wait_for(tmp_path, epochs_of(tmp_path) + 2, process)
@@ -280,6 +283,7 @@ def test_whatever_ends_a_launch_the_same_command_goes_on(tmp_path: Path) -> None
     assert {run.data.tags["plml.attempt"] for run in mlflow_runs(tmp_path)} == {"1", "2"}
 
 
+@pytest.mark.cluster
 def test_when_every_trial_fails_the_exit_code_says_so(tmp_path: Path) -> None:
     lr = {"optim.lr": {"type": "float", "low": 1e25, "high": 1e30, "log": True}}
     base = {**STUDY["base"], "optim": {"name": "sgd"}, "method": "an"}
