@@ -27,10 +27,10 @@ from plml.models import Classifier, build_model
 from plml.optim import build_average, build_optimizer, build_schedule
 from plml.report import EpochReport
 from plml.run_folder import RunFolder
+from plml.scoring import score
 from plml.selection import criterion_value, make_stop_rule
 
 RESIDENT_BYTES = 2**30  # inputs up to this size are kept whole on the device
-EVALUATION_BATCH = 256
 
 
 def derive_seed(seed: int, *names: object) -> int:
@@ -212,16 +212,14 @@ class Trainer:
 
     # -- evaluation ---------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def scores(self, split: Split) -> Tensor:
         """Return logits (N, L) float32 of every example of ``split``, on the device."""
-        network = self.evaluated.eval()
-        rows = []
-        for index in torch.arange(len(split)).split(EVALUATION_BATCH):
-            inputs = network.preprocess(self._inputs(split, index, index.to(self.device)))
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "fast"):
-                rows.append(network(inputs).logits.float())
-        return torch.cat(rows)
+        return score(
+            self.evaluated,
+            len(split),
+            lambda index: self._inputs(split, index, index.to(self.device)),
+            fast=self.config.precision == "fast",
+        )
 
     def _evaluate_and_save(self, train: dict[str, float], began: float) -> EpochReport:
         """Score the validation split, choose, write everything to disk, and return the report."""

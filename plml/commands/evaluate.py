@@ -20,7 +20,7 @@ from plml.errors import CheckpointError
 from plml.metrics import average_precision, multilabel_metrics
 from plml.models import Classifier, build_model
 from plml.schema import parse_assignment
-from plml.trainer import EVALUATION_BATCH
+from plml.scoring import score
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,7 +34,10 @@ def run(options: argparse.Namespace) -> int:
         )
     model = restore(content, config).to(pick_device(config.device))
     split: Split = getattr(bundle, options.split)
-    logits = score(model, split)
+    torch.set_num_threads(config.threads)
+    device = next(model.parameters()).device
+    fast = config.precision == "fast"
+    logits = score(model, len(split), lambda index: split.gather(index).to(device), fast=fast)
     truth = split.truth.to(logits.device)
     metrics = multilabel_metrics(logits, truth, compat=config.compat)
     per_class = (100 * average_precision(logits, truth, known_only=True)).tolist()
@@ -76,14 +79,3 @@ def restore(content: dict[str, Any], config: TrainConfig) -> Classifier:
 def without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
     """Return the entries of a state dict that start with ``prefix``, without it."""
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-
-@torch.no_grad()
-def score(model: Classifier, split: Split) -> torch.Tensor:
-    """Return logits (N, L) of a split, on the model's device."""
-    device = next(model.parameters()).device
-    rows = [
-        model(model.preprocess(split.gather(index).to(device))).logits.float()
-        for index in torch.arange(len(split)).split(EVALUATION_BATCH)
-    ]
-    return torch.cat(rows)
