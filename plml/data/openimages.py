@@ -20,7 +20,7 @@ entry: all of V3's training images by 5,000 classes would be about 17 GB, so a l
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -106,6 +106,7 @@ class OpenImagesV3(DataSet, name="openimages_v3"):
     """
 
     summary = "OpenImages V3, human-verified image-level labels; root: the folder of release 2017_11"
+    release: ClassVar[_Layout] = _V3
 
     def __init__(
         self,
@@ -115,38 +116,18 @@ class OpenImagesV3(DataSet, name="openimages_v3"):
         max_images: MaxImages | None = None,
         max_matrix_gib: Gibibytes = 2.0,
     ) -> None:
-        self._reader = _OpenImages(_V3, image_root, subset, max_images, max_matrix_gib)
+        self._reader = _OpenImages(self.release, image_root, subset, max_images, max_matrix_gib)
 
     def read(self, root: Path | None) -> Source:
         """Read annotations and classes under ``root``, and find every image."""
         return self._reader.read(root, self.name)
 
 
-class OpenImagesV6(DataSet, name="openimages_v6"):
-    """OpenImages V6, its trainable classes.
-
-    Args:
-        image_root: folder of the image folders, relative to the root.
-        subset: file of image ids, one a line, that are used; others are left out.
-        max_images: of each part.
-        max_matrix_gib: largest label matrix that is built, in GiB.
-    """
+class OpenImagesV6(OpenImagesV3, name="openimages_v6"):
+    """OpenImages V6, its trainable classes; arguments as for V3."""
 
     summary = "OpenImages V6, human-verified image-level labels; root: the folder of its CSV files"
-
-    def __init__(
-        self,
-        *,
-        image_root: str = "images",
-        subset: str | None = None,
-        max_images: MaxImages | None = None,
-        max_matrix_gib: Gibibytes = 2.0,
-    ) -> None:
-        self._reader = _OpenImages(_V6, image_root, subset, max_images, max_matrix_gib)
-
-    def read(self, root: Path | None) -> Source:
-        """Read annotations and classes under ``root``, and find every image."""
-        return self._reader.read(root, self.name)
+    release = _V6
 
 
 @dataclass(frozen=True)

@@ -56,16 +56,14 @@ class LargeLossPermanentCorrection(Method, name="ll_cp"):
         self.register_buffer("corrected", torch.zeros(labels.observed.shape, dtype=torch.bool))
 
     def forward(self, out: ModelOutput, batch: Batch) -> Tensor:
-        as_is, opposite = label_losses(out.logits, self._positive(batch), self.compat)
-        return torch.where(self.large(out, batch), opposite, as_is).mean()
+        as_is, opposite = label_losses(out.logits, self.positive(batch), self.compat)
+        return torch.where(self.large(as_is, batch), opposite, as_is).mean()
 
-    def large(self, out: ModelOutput, batch: Batch, *, strict: bool = False) -> Tensor:
-        """Return S of this batch, or with ``strict`` what lies above its threshold; (B, L) bool."""
-        positive = self._positive(batch)
-        losses, _ = label_losses(out.logits, positive, self.compat)
+    def large(self, losses: Tensor, batch: Batch, *, strict: bool = False) -> Tensor:
+        """Return S of this batch, or with ``strict`` what lies above its threshold; (B, L) bool, as ``losses``."""
         share = torch.zeros_like(self.clean_rate) + self.delta_rel / 100.0  # float64, made on the device
         count = large_count(losses.numel(), share, self.compat) * (self.clean_rate < 1.0)
-        unknown = (batch.observed == UNKNOWN) & ~positive
+        unknown = (batch.observed == UNKNOWN) & ~self.positive(batch)
         return large_loss_mask(losses, unknown, count, self.compat, strict=strict)
 
     def on_epoch_start(self, epoch: int, score: TrainingScores) -> None:
@@ -73,7 +71,8 @@ class LargeLossPermanentCorrection(Method, name="ll_cp"):
 
     def after_step(self, out: ModelOutput, batch: Batch) -> None:
         """Make this step's corrections permanent; ``out`` is what the step was computed from."""
-        corrections = self.large(out, batch, strict=self.correction == "strict")
+        losses, _ = label_losses(out.logits, self.positive(batch), self.compat)
+        corrections = self.large(losses, batch, strict=self.correction == "strict")
         self.corrected[batch.index] = self.corrected[batch.index] | corrections
 
     def continue_from(self, earlier: Method) -> None:
@@ -85,6 +84,6 @@ class LargeLossPermanentCorrection(Method, name="ll_cp"):
         """Mean number of corrected labels an image so far."""
         return {"corrected_per_image": self.corrected.sum() / len(self.corrected)}
 
-    def _positive(self, batch: Batch) -> Tensor:
+    def positive(self, batch: Batch) -> Tensor:
         """Labels trained as positives, (B, L) bool."""
         return (batch.observed == POSITIVE) | self.corrected[batch.index]

@@ -42,11 +42,10 @@ class LargeLossRejection(Method, name="ll_r"):
 
     def forward(self, out: ModelOutput, batch: Batch) -> Tensor:
         losses, _ = label_losses(out.logits, batch.observed == POSITIVE, self.compat)
-        return torch.where(self.large(out, batch), 0.0, losses).mean()
+        return torch.where(self.large(losses, batch), 0.0, losses).mean()
 
-    def large(self, out: ModelOutput, batch: Batch) -> Tensor:
-        """Return S of this batch, (B, L) bool."""
-        losses, _ = label_losses(out.logits, batch.observed == POSITIVE, self.compat)
+    def large(self, losses: Tensor, batch: Batch) -> Tensor:
+        """Return S of this batch, (B, L) bool, of the losses (B, L) that the labels as they are give."""
         count = large_count(losses.numel(), 1.0 - self.clean_rate, self.compat)
         return large_loss_mask(losses, batch.observed == UNKNOWN, count, self.compat)
 

@@ -46,10 +46,10 @@ def check_scheme(case):
         loss.backward()
         (case.double if mark == "f64" else case.single_loss)(f"out_loss_{mark}", loss)
         (case.double if mark == "f64" else case.single_gradient)(f"out_grad_{mark}", logits.grad)
-        case.exact(f"out_modified_mask_{mark}", method.large(out, batch))
+        losses, _ = label_losses(logits, batch.observed == POSITIVE, "reference")
+        case.exact(f"out_modified_mask_{mark}", method.large(losses, batch))
         count = count_of(scheme, percent, rate, logits.numel())
         case.exact(f"out_k_{mark}", count)
-        losses, _ = label_losses(logits, batch.observed == POSITIVE, "reference")
         strict = large_loss_mask(losses, batch.observed == UNKNOWN, count, "reference", strict=True)
         case.exact(f"out_corrected_mask_strict_{mark}", strict)
 
