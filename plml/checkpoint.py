@@ -4,28 +4,33 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from plml.errors import CheckpointError
 
 FORMAT = 1
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call ``write`` on a temporary file beside ``path``, then rename it; a reader sees old or new, never half."""
+def write_whole(path: Path, write: Callable[[BinaryIO], object], *, sync: bool = True) -> None:
+    """Call ``write`` on a temporary file beside ``path``, then rename it; a reader sees old or new, never half.
+
+    Without ``sync`` that holds for a process that dies, not for a machine that loses power.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -41,9 +46,9 @@ def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_array(path: Path, array: NDArray[Any]) -> None:
+def write_array(path: Path, array: NDArray[Any], *, sync: bool = True) -> None:
     """Write a ``.npy`` file, whole."""
-    write_whole(path, lambda file: np.save(file, array, allow_pickle=False))
+    write_whole(path, lambda file: np.save(file, array, allow_pickle=False), sync=sync)
 
 
 def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
@@ -54,7 +59,33 @@ def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain values; they load again with ``weights_only=True``."""
-    write_whole(path, lambda file: torch.save({"format": FORMAT, **content}, file))
+    whole = _compact({"format": FORMAT, **content}, {}, lambda tensor: tensor if _is_whole(tensor) else tensor.clone())
+    write_whole(path, lambda file: torch.save(whole, file))
+
+
+def own_copy(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``content`` with tensors of its own, which later training does not change."""
+    copy: dict[str, Any] = _compact(dict(content), {}, Tensor.clone)
+    return copy
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether the tensor is all of its storage; of a part, torch.save would write the whole."""
+    return tensor.untyped_storage().nbytes() == tensor.numel() * tensor.itemsize
+
+
+def _compact(value: Any, seen: dict[Any, Tensor], copy: Callable[[Tensor], Tensor]) -> Any:
+    """Apply ``copy`` to every tensor; two names of the same one stay two names of one."""
+    if isinstance(value, Tensor):
+        place = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        if place not in seen:
+            seen[place] = copy(value.detach())
+        return seen[place]
+    if isinstance(value, Mapping):
+        return {key: _compact(item, seen, copy) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_compact(item, seen, copy) for item in value)
+    return value
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

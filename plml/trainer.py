@@ -1,15 +1,13 @@
-"""The training loop, read from top to bottom: step, epoch, evaluation, checkpoint, report.
+"""The training loop, read from top to bottom: epoch, evaluation, record, report.
 
-``Trainer.epochs()`` is a generator; the caller logs, reports, prunes or stops. Everything on disk is
-complete before a report is yielded, so a caller may be killed at any moment and a new Trainer on the same
-folder goes on, bit for bit on CPU.
+``Trainer.epochs()`` is a generator; the caller logs, reports, prunes or stops. A caller that closes it leaves a
+complete record behind; one that is killed loses at most the little that :mod:`plml.pace` allows, and a new Trainer on
+the same folder goes on, bit for bit on CPU.
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +16,23 @@ from torch import Tensor
 
 from plml.auxiliary import Auxiliary, build_auxiliary
 from plml.config import TrainConfig
-from plml.data.augment import augment_pixels, contrastive_views, crop
 from plml.data.bundle import Bundle, Split
 from plml.device import pick_device
 from plml.errors import ConfigError, DivergenceError
-from plml.labels import Batch, LabelInfo, ModelOutput
+from plml.evaluation import Validation, test_result
+from plml.labels import LabelInfo
 from plml.methods import Method, build_method
-from plml.metrics import average_precision, multilabel_metrics
 from plml.models import Classifier, build_model
-from plml.models.heads import pool
 from plml.optim import Optimization, build_average
+from plml.pace import Pace
 from plml.report import EpochReport
 from plml.run_folder import RunFolder
 from plml.scoring import score
-from plml.selection import criterion_value, make_stop_rule
+from plml.selection import make_stop_rule
+from plml.stage import Stage, derive_seed
+from plml.training_step import TrainingStep
 
 RESIDENT_BYTES = 2**30  # inputs up to this size are kept whole on the device
-
-
-def derive_seed(seed: int, *names: object) -> int:
-    """Return a 63-bit seed that depends on ``seed`` and ``names`` only."""
-    digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of training with its own data, rate and batch size."""
-
-    bundle: Bundle
-    epochs: int
-    lr: float
-    batch_size: int
 
 
 class Trainer:
@@ -84,7 +67,9 @@ class Trainer:
         self.progress = 0.0
         self.epoch = 0  # the next one, counted through all stages
         self.finished = False
+        self.recorded = True  # whether the epochs done so far are in the record
         self.files = RunFolder(folder, config, bundle)
+        self.pace = Pace()
         self._start_stage(0)
         record = self.files.open(self.device)
         if record is not None:
@@ -100,9 +85,18 @@ class Trainer:
         while not self.finished:
             began = time.perf_counter()
             torch.manual_seed(derive_seed(self.config.seed, "epoch", self.epoch))
-            train = self._train_epoch()
-            report = self._evaluate_and_save(train, began)
-            yield report
+            try:
+                train = self._train_epoch()
+                logits = self.scores(self.stage.bundle.val)
+                report = self.end_epoch(train, logits, *self.validation.figures(logits, self.config), began)
+            except DivergenceError:
+                self.files.write_figures(self.history)
+                raise
+            try:
+                yield report
+            except GeneratorExit:
+                self.record()
+                raise
 
     # -- building -----------------------------------------------------------------------------------------
 
@@ -128,7 +122,6 @@ class Trainer:
         self.model: Classifier = model.to(self.device)
         self.method: Method = method.to(self.device)
         self.auxiliary = self._build_auxiliary(labels)
-        self.views = max(self.method.views, self.auxiliary.views if self.auxiliary else 0)
         count = len(bundle.train)
         size = self.stage.batch_size
         self.steps_per_epoch = count // size if config.optim.drop_last else math.ceil(count / size)
@@ -147,7 +140,11 @@ class Trainer:
         self.optimization = Optimization(optim, lr, groups, self.steps_per_epoch, self.stage.epochs)
         self.average = build_average(config.optim, self.model)
         self.stop_rule = make_stop_rule(config.stopping.rule, patience=config.stopping.patience)
+        self.step = TrainingStep(
+            config, self.model, self.method, self.auxiliary, self.optimization, self.average, bundle.flip
+        )
         self.observed = bundle.train.observed.to(self.device)
+        self.validation = Validation.of(bundle.val, self.device)
         self._resident: dict[int, Tensor] = {}
 
     def _build_auxiliary(self, labels: LabelInfo) -> Auxiliary | None:
@@ -169,79 +166,63 @@ class Trainer:
 
     def _train_epoch(self) -> dict[str, float]:
         """One pass over the training split; nothing is read back from the device before its end."""
-        config, split, size = self.config, self.stage.bundle.train, self.stage.batch_size
-        generator = torch.Generator().manual_seed(derive_seed(config.seed, "order", self.epoch))
-        order = torch.randperm(len(split), generator=generator)
-        flips = torch.rand(len(split), generator=generator) < 0.5  # (N,), by place in the order
-        if not (self.stage.bundle.flip and split.is_images):
-            flips[:] = False
-        self.model.train()
-        self.method.train()
-        with torch.no_grad():
-            self.method.on_epoch_start(self.epoch - self.stage_start, lambda: self._training_scores("start"))
-        self.model.train()
+        split, size = self.stage.bundle.train, self.stage.batch_size
+        order, flips = self.order()
+        self.begin_epoch()
         lr = self.optimization.lr
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         auxiliary = torch.zeros((), dtype=torch.float64, device=self.device)
         seen = 0
         device_order, flips = order.to(self.device), flips.to(self.device)  # once an epoch, not once a step
-        for step in range(self.steps_per_epoch):
-            places = slice(step * size, (step + 1) * size)
-            inputs = self._inputs(split, order[places], device_order[places])
-            loss, beside = self._step(inputs, device_order[places], flips[places] if split.is_images else None)
+        for number in range(self.steps_per_epoch):
+            places = slice(number * size, (number + 1) * size)
+            index = device_order[places]
+            inputs = self._inputs(split, order[places], index)
+            loss, beside = self.step(inputs, self.observed[index], index, flips[places] if split.is_images else None)
             count = len(order[places])
             total += loss * count
             auxiliary += beside * count
             seen += count
-            self.progress = (step + 1) / self.steps_per_epoch
-        with torch.no_grad():
-            self.method.on_epoch_end(self.epoch - self.stage_start, lambda: self._training_scores("end"))
-        figures = {"train/loss": total / seen, **{f"train/{k}": v for k, v in self.method.diagnostics().items()}}
-        if self.auxiliary:
-            figures[f"train/{self.auxiliary.name}"] = auxiliary / seen
+            self.progress = (number + 1) / self.steps_per_epoch
+        extra = {f"train/{self.auxiliary.name}": auxiliary / seen} if self.auxiliary else {}
+        return self.train_figures(total / seen, lr, extra)
+
+    def order(self) -> tuple[Tensor, Tensor]:
+        """Return the order (N,) of this epoch's examples, and by place in it whether to mirror (N,) bool."""
+        split = self.stage.bundle.train
+        generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "order", self.epoch))
+        order = torch.randperm(len(split), generator=generator)
+        flips = torch.rand(len(split), generator=generator) < 0.5
+        if not (self.stage.bundle.flip and split.is_images):
+            flips[:] = False
+        return order, flips
+
+    @torch.no_grad()
+    def begin_epoch(self) -> None:
+        """Set training mode and let the method prepare for the epoch."""
+        self.model.train()
+        self.method.train()
+        self.method.on_epoch_start(self.epoch - self.stage_start, lambda: self._training_scores("start"))
+        self.model.train()
+
+    @torch.no_grad()
+    def train_figures(self, loss: Tensor, lr: float, extra: dict[str, Tensor]) -> dict[str, float]:
+        """Let the method end the epoch; return its training figures, read from the device at once.
+
+        Args:
+            loss: mean loss of the epoch, 0-d.
+            lr: rate of its first step.
+            extra: further 0-d figures.
+
+        Raises:
+            DivergenceError: the loss is not finite.
+        """
+        self.method.on_epoch_end(self.epoch - self.stage_start, lambda: self._training_scores("end"))
+        figures = {"train/loss": loss, **{f"train/{k}": v for k, v in self.method.diagnostics().items()}, **extra}
         read = torch.stack([value.detach().double().to(self.device) for value in figures.values()]).tolist()
         if not math.isfinite(read[0]):
             raise DivergenceError(f"the training loss is {read[0]} in epoch {self.epoch} (learning rate {lr:g})")
         return {**dict(zip(figures, read, strict=True)), "train/lr": lr}
-
-    def _step(self, inputs: Tensor, index: Tensor, flip: Tensor | None) -> tuple[Tensor, Tensor]:
-        """One optimiser step; returns the whole loss and the auxiliary term in it, without gradient.
-
-        Args:
-            inputs: uint8 images (B, C, H, W) or float features (B, D), on the device.
-            index: (B,) positions in the training split.
-            flip: (B,) bool, which images to mirror; None for features.
-        """
-        data = self.config.data
-        # (V, B, C, H, W) uint8
-        views = contrastive_views(inputs, self.views, flip=self.stage.bundle.flip) if self.views else None
-        if flip is not None:
-            inputs = self.model.preprocess(augment_pixels(inputs, data))
-            inputs = torch.where(flip[:, None, None, None], inputs.flip(-1), inputs)
-            if data.crop_scale is not None:
-                inputs = crop(inputs, data.crop_scale)
-        batch = Batch(inputs, self.observed[index], index)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "fast"):
-            out: ModelOutput = self.model(inputs)
-            if views is not None:
-                pooled = pool(self.model.features(views.flatten(0, 1)))  # one pass: all views share batch statistics
-                out = out._replace(views=pooled.unflatten(0, views.shape[:2]))
-        out = out.float()
-        loss: Tensor = self.method(out, batch)
-        beside = torch.zeros((), device=self.device)
-        if self.auxiliary:
-            beside = self.auxiliary.weight * self.auxiliary(out, batch)
-            loss = loss + beside
-        self.optimization.zero_grad()
-        loss.backward()
-        if self.config.optim.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
-        self.optimization.step()
-        if self.average is not None:
-            self.average.update_parameters(self.model)
-        with torch.no_grad():
-            self.method.after_step(out, batch)
-        return loss.detach(), beside.detach()
 
     def _inputs(self, split: Split, index: Tensor, device_index: Tensor) -> Tensor:
         """Inputs of the examples ``index`` (B,), given on the host and on the device; small splits live there."""
@@ -276,42 +257,49 @@ class Trainer:
 
         return score(self.model, len(split), fetch, fast=self.config.precision == "fast")
 
-    def _evaluate_and_save(self, train: dict[str, float], began: float) -> EpochReport:
-        """Score the validation split, choose, write everything to disk, and return the report."""
-        config, val = self.config, self.stage.bundle.val
-        logits = self.scores(val)
+    def end_epoch(
+        self, train: dict[str, float], logits: Tensor, figures: dict[str, float], value: float, began: float
+    ) -> EpochReport:
+        """Choose, count the epoch as done, write what is due, and return the report.
+
+        Args:
+            train: training figures.
+            logits: (N, L) of the validation split.
+            figures: validation figures.
+            value: the one that selects, percent.
+            began: when the epoch began, on :func:`time.perf_counter`.
+
+        Raises:
+            DivergenceError: a validation score is not finite.
+        """
         if not bool(torch.isfinite(logits).all()):
             raise DivergenceError(f"validation scores are not finite in epoch {self.epoch}")
-        truth, observed = val.truth.to(self.device), val.observed.to(self.device)
-        metrics = dict(train)
-        metrics |= {f"val/{k}": v for k, v in multilabel_metrics(logits, truth, compat=config.compat).items()}
-        metrics["val_observed/mAP"] = criterion_value("map", logits, observed, compat=config.compat)
-        if config.selection.labels == "clean":
-            # What nobody verified even in the truth (a "difficult" object) is left out, as in val/mAP.
-            value = criterion_value("known_map", logits, truth, compat=config.compat)
-        else:
-            value = criterion_value(config.selection.criterion, logits, observed, compat=config.compat)
         improved = self.stop_rule.update(self.epoch, value)
         self.optimization.after_evaluation(value)
-        metrics |= {
+        metrics = {
+            **train,
+            **figures,
             "selection/value": value,
             "selection/best": self.stop_rule.best_value,
             "selection/best_epoch": float(self.stop_rule.best_epoch),
         }
         last_of_stage = self.stop_rule.stop or self.epoch + 1 == self.stage_start + self.stage.epochs
         self.finished = last_of_stage and self.stage_number == len(self.stages) - 1
-        self.files.write_scores(self.epoch, logits)
+        self.files.keep_scores(self.epoch, logits)
         for name, matrix in self.method.matrices().items():
-            self.files.write_matrix(self.epoch, name, matrix)
+            self.files.keep_matrix(self.epoch, name, matrix)
+        due = last_of_stage or self.pace.due()
         if improved:
-            self._write_best(metrics)
+            self.files.keep_best(self._best(metrics), copy=not due)
         if self.finished:
             metrics |= self._finish(logits if improved else None)
         metrics["time/epoch_s"] = time.perf_counter() - began
         report = EpochReport(self.epoch, metrics, time.time(), self.finished)
         self.history.append(report)
         self.epoch += 1
-        self._write_last()
+        self.recorded = False
+        if due:
+            self.record()
         if last_of_stage and not self.finished:
             self._next_stage()
         self.progress = 0.0
@@ -321,11 +309,12 @@ class Trainer:
         # A stage that a rule ended early leaves a gap in the epoch numbers, so that steps keep their meaning.
         self.epoch = self.stage_start + self.stage.epochs
         self._start_stage(self.stage_number + 1)
-        self._write_last()
+        self.recorded = False
+        self.record()
 
     def _finish(self, val_logits: Tensor | None) -> dict[str, float]:
         """Score test once, with the weights of the chosen epoch, and write ``result.json``."""
-        bundle, compat = self.stage.bundle, self.config.compat
+        bundle = self.stage.bundle
         if val_logits is None:
             chosen = self.files.read_best()
             current = {key: value.clone() for key, value in self.evaluated.state_dict().items()}
@@ -334,57 +323,48 @@ class Trainer:
             self.evaluated.load_state_dict(current)
         else:
             test_logits = self.scores(bundle.test)
-        truth = bundle.test.truth.to(self.device)
-        metrics = {f"test/{k}": v for k, v in multilabel_metrics(test_logits, truth, compat=compat).items()}
-        per_class = {
-            "test/AP": average_precision(test_logits, truth, known_only=True),
-            "val/AP": average_precision(val_logits, bundle.val.truth.to(self.device), known_only=True),
-        }
-        result = {
-            "metrics": metrics,
+        metrics, result = test_result(self.config, bundle, val_logits, test_logits)
+        chosen_by = {
             "best_epoch": self.stop_rule.best_epoch,
             "selection": {**self.config.selection.model_dump(), "best": self.stop_rule.best_value},
-            "class_names": list(bundle.class_names),
-            # A class without positives has no average precision: null, never NaN.
-            "per_class": {
-                key: [value if math.isfinite(value) else None for value in (100 * aps).tolist()]
-                for key, aps in per_class.items()
-            },
         }
-        self.files.write_result(bundle.test, test_logits, result)
+        self.files.write_result(bundle.test, test_logits, {**chosen_by, **result})
         return metrics
 
     # -- the record ---------------------------------------------------------------------------------------
 
-    def _write_best(self, metrics: dict[str, float]) -> None:
-        network = self.evaluated
-        self.files.write_best(
-            self.stage.bundle,
-            {
-                "epoch": self.epoch,
-                "metrics": metrics,
-                "model": network.state_dict(),
-                "head": network.head.state_dict(),
-                "method": self.method.state_dict(),
-            },
-        )
+    def record(self) -> None:
+        """Write everything of the epochs done so far; nothing if it is written already."""
+        if self.recorded:
+            return
+        with self.pace.recording():
+            self.files.write_last(
+                self.stage.bundle,
+                {
+                    "epoch": self.epoch,
+                    "finished": self.finished,
+                    "stage": self.stage_number,
+                    "model": self.model.state_dict(),
+                    "average": None if self.average is None else self.average.state_dict(),
+                    "method": self.method.state_dict(),
+                    "auxiliary": self.auxiliary.state_dict() if self.auxiliary else None,
+                    "optimization": self.optimization.state_dict(),
+                    "stop_rule": self.stop_rule.state_dict(),
+                },
+                self.history,
+            )
+        self.recorded = True
 
-    def _write_last(self) -> None:
-        self.files.write_last(
-            self.stage.bundle,
-            {
-                "epoch": self.epoch,
-                "finished": self.finished,
-                "stage": self.stage_number,
-                "model": self.model.state_dict(),
-                "average": None if self.average is None else self.average.state_dict(),
-                "method": self.method.state_dict(),
-                "auxiliary": self.auxiliary.state_dict() if self.auxiliary else None,
-                "optimization": self.optimization.state_dict(),
-                "stop_rule": self.stop_rule.state_dict(),
-            },
-            self.history,
-        )
+    def _best(self, metrics: dict[str, float]) -> dict[str, Any]:
+        """What ``best.pt`` holds of this epoch."""
+        network = self.evaluated
+        return {
+            "epoch": self.epoch,
+            "metrics": metrics,
+            "model": network.state_dict(),
+            "head": network.head.state_dict(),
+            "method": self.method.state_dict(),
+        }
 
     def _resume(self, record: dict[str, Any]) -> None:
         """Go on where the record stands."""

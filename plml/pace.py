@@ -1,0 +1,33 @@
+"""How often a run writes its record: as often as that costs a small share of the time, and no oftener."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SHARE = 0.05  # of the time that writing may take
+FIRST_COST_S = 0.1  # what the first record is taken to cost, before one was timed
+
+
+class Pace:
+    """Decides when the next record is due.
+
+    A long epoch is recorded each time; of runs whose epochs take milliseconds, what a killed process loses is at
+    most twenty times the cost of a record, and training that again gives the same figures. Runs that train
+    side by side share one pace, so that their records together keep to the share.
+    """
+
+    def __init__(self) -> None:
+        self._cost = FIRST_COST_S
+        self._last = time.perf_counter()
+
+    def due(self) -> bool:
+        """Whether enough time has passed since the last record."""
+        return time.perf_counter() - self._last >= self._cost / SHARE
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Time what is written within the block."""
+        began = time.perf_counter()
+        yield
+        self._last = time.perf_counter()
+        self._cost = self._last - began

@@ -1,0 +1,82 @@
+"""One optimiser step: augment, forward, loss, backward, step. Nothing here is read back from the device."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from plml.auxiliary import Auxiliary
+from plml.config import TrainConfig
+from plml.data.augment import augment_pixels, contrastive_views, crop
+from plml.labels import Batch, ModelOutput
+from plml.methods import Method
+from plml.models import Classifier
+from plml.models.heads import pool
+from plml.optim import Optimization
+
+
+@dataclass
+class TrainingStep:
+    """What a step works on.
+
+    Attributes:
+        config: precision, augmentation, clipping.
+        model: the network that is trained.
+        method: the loss and its state.
+        auxiliary: a loss beside it, or None.
+        optimization: optimisers and schedules.
+        average: averaged weights that follow, or None.
+        flip: whether views are flipped at random.
+    """
+
+    config: TrainConfig
+    model: Classifier
+    method: Method
+    auxiliary: Auxiliary | None
+    optimization: Optimization
+    average: AveragedModel | None
+    flip: bool
+
+    @property
+    def views(self) -> int:
+        """Augmented views of each image that method or auxiliary loss want."""
+        return max(self.method.views, self.auxiliary.views if self.auxiliary else 0)
+
+    def __call__(self, inputs: Tensor, observed: Tensor, index: Tensor, flips: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Step once; return the whole loss and the auxiliary term in it, without gradient.
+
+        Args:
+            inputs: uint8 images (B, C, H, W) or float features (B, D), on the device.
+            observed: (B, L).
+            index: (B,) positions in the training split.
+            flips: (B,) bool, which images to mirror; None for features.
+        """
+        views = contrastive_views(inputs, self.views, flip=self.flip) if self.views else None  # (V, B, C, H, W) uint8
+        if flips is not None:
+            inputs = self.model.preprocess(augment_pixels(inputs, self.config.data))
+            inputs = torch.where(flips[:, None, None, None], inputs.flip(-1), inputs)
+            if self.config.data.crop_scale is not None:
+                inputs = crop(inputs, self.config.data.crop_scale)
+        batch = Batch(inputs, observed, index)
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.config.precision == "fast"):
+            out: ModelOutput = self.model(inputs)
+            if views is not None:
+                pooled = pool(self.model.features(views.flatten(0, 1)))  # one pass: all views share batch statistics
+                out = out._replace(views=pooled.unflatten(0, views.shape[:2]))
+        out = out.float()
+        loss: Tensor = self.method(out, batch)
+        beside = torch.zeros((), device=inputs.device)
+        if self.auxiliary:
+            beside = self.auxiliary.weight * self.auxiliary(out, batch)
+            loss = loss + beside
+        self.optimization.zero_grad()
+        loss.backward()
+        if self.config.optim.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
+        self.optimization.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        with torch.no_grad():
+            self.method.after_step(out, batch)
+        return loss.detach(), beside.detach()
