@@ -1,0 +1,1 @@
+"""What the measurements in docs come from; every script here runs alone."""
