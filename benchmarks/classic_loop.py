@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -264,7 +263,7 @@ def main() -> None:
     name = f"classic loop, {options.mode}, batch {options.batch_size}, {options.workers} workers"
     figures = [alone(f"{name}, {phase}", "s/epoch", values) for phase, values in spent.items()]
     figures.append(alone(name, "epochs/s", [1 / sum(each) for each in zip(*spent.values(), strict=True)]))
-    show("classic loop", figures, Console())
+    show("classic loop", figures)
     write(figures, options.out)
 
 

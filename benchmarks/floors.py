@@ -2,11 +2,11 @@
 
     python benchmarks/floors.py --out floors.json
 
-A floor is the larger of two times: operations at the rate of a large square product, the most this machine does, and
-bytes at the rate of a STREAM-like triad over as many bytes as the path works on (so small state is measured in cache, and
-large state in memory). Both rates are the best of several rounds. Nothing else is counted: no dispatch, no index, no
-random draw. What products of the linear step's own thin shapes reach is shown beside it. For one H100 (SXM) the published
-rates are taken: 3.35 TB/s, 67 TFLOP/s in fp32, 494 in TF32 and 989 in bf16, both dense.
+A floor is the larger of two times: operations at the rate of a large square product, the most this machine does,
+and bytes at the rate of a STREAM-like triad over as many bytes as the path works on (so small state is measured in
+cache, and large state in memory). Both rates are the best of several rounds. Nothing else is counted: no dispatch, no
+index, no random draw. What products of the linear step's own thin shapes reach is shown beside it. For one H100 (SXM)
+the published rates are taken: 3.35 TB/s, 67 TFLOP/s in fp32, 494 in TF32 and 989 in bf16, both dense.
 """
 
 import argparse
@@ -17,13 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.measuring import Figure, alone, available_cores, machine, number_text, seconds_each, write  # noqa: E402
+from benchmarks.measuring import (  # noqa: E402
+    alone,
+    available_cores,
+    machine,
+    number_text,
+    seconds_each,
+    wide_console,
+    write,
+)
 
 FLOAT = 4  # bytes
 PHOTO_SIDE = 448
@@ -255,11 +262,11 @@ def main() -> None:
         figures.append(alone(f"triad over {name}", "GB/s", values))
     decode = [decode_milliseconds(options.data_root, PHOTO_SIDE, at_least=at_least) for _ in range(rounds)]
     figures.append(alone(f"PIL: decode and resize one photo to {PHOTO_SIDE} px", "ms", decode))
-    console = Console(soft_wrap=True)
+    console = wide_console()
     console.print(table(rows))
     for figure in figures:
-        console.print(f"{figure.what}: {number_text(figure.value)} {figure.unit}", highlight=False)
-    console.print(f"{machine()}; one thread of {available_cores()}", highlight=False)
+        console.print(f"{figure.what}: {number_text(figure.value)} {figure.unit}")
+    console.print(f"{machine()}; one thread of {available_cores()}")
     write(figures, options.out)
 
 

@@ -114,7 +114,13 @@ def number_text(value: float) -> str:
     return f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def show(title: str, figures: Sequence[Figure], console: Console) -> None:
+def wide_console() -> Console:
+    """Return a console that shows a table whole, also where there is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def show(title: str, figures: Sequence[Figure]) -> None:
     """Print the figures as a table."""
     table = Table(title=title, title_justify="left")
     for name in ("what", "value", "unit", "against", "ratio", "spread", "rounds"):
@@ -125,8 +131,9 @@ def show(title: str, figures: Sequence[Figure], console: Console) -> None:
         spread = f"{number_text(figure.low)} to {number_text(figure.high)}"
         cells = (figure.what, number_text(figure.value), figure.unit, figure.against, ratio, spread, str(figure.n))
         table.add_row(*cells)
-    console.print(table, soft_wrap=True)
-    console.print(machine(), highlight=False)
+    console = wide_console()
+    console.print(table)
+    console.print(machine())
 
 
 def write(figures: Sequence[Figure], file: Path | None) -> None:
