@@ -102,8 +102,9 @@ def _decay_split(group: dict[str, Any], config: OptimConfig) -> Iterable[dict[st
 
 
 def _optimizer(kind: str, config: OptimConfig, lr: float, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    # Fused: one kernel reads and writes each number once. torch has none of rmsprop.
     if kind == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
     if kind == "rmsprop":
         return torch.optim.RMSprop(
             groups,
@@ -113,7 +114,7 @@ def _optimizer(kind: str, config: OptimConfig, lr: float, groups: list[dict[str,
             eps=config.rmsprop_eps,
             weight_decay=config.weight_decay,
         )
-    return torch.optim.Adam(groups, lr=lr, weight_decay=config.weight_decay)
+    return torch.optim.Adam(groups, lr=lr, weight_decay=config.weight_decay, fused=True)
 
 
 def build_average(config: OptimConfig, model: nn.Module) -> AveragedModel | None:
