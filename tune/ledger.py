@@ -5,8 +5,9 @@ intact, so a study of n configurations has n Optuna trials however often its dri
 """
 
 import json
+import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,11 @@ from plml import __version__
 from plml.errors import ConfigError
 from plml.schema import flatten
 from tune.folders import StudyFolder
-from tune.records import ENDED, counted_trials, open_storage
+from tune.journal import DriverJournal
+from tune.records import counted_trials, open_storage
 from tune.samplers import build_pruner, build_sampler
 from tune.study import Study
+from tune.trial_index import TrialIndex
 
 DRIVER_DEATHS = 10  # deaths of the driver during one trial, without an epoch of progress, before the trial is given up
 DUPLICATES = 50  # known configurations drawn in a row before a space counts as exhausted
@@ -45,6 +48,9 @@ class Asked:
 class Ledger:
     """The study's trials. Only the holder of the study's lock may write.
 
+    Therefore what it asks for with every trial is known by heart, and nothing here searches through all trials.
+    Any of its threads may write; see :class:`tune.journal.DriverJournal` for when the disk knows.
+
     Args:
         study: the checked study file.
         folder: where it runs.
@@ -58,7 +64,9 @@ class Ledger:
 
     def __init__(self, study: Study, folder: StudyFolder, storage: str, n_trials: int) -> None:
         self.study, self.folder, self.storage, self.n_trials = study, folder, storage, n_trials
+        self._lock = threading.RLock()
         backend = open_storage(storage, repair=True)
+        self._journal = getattr(backend, "_backend", None)
         self.optuna = optuna.create_study(
             study_name=study.name,
             storage=backend,
@@ -67,9 +75,16 @@ class Ledger:
             pruner=build_pruner(study.config.pruner, study.base.total_epochs),
         )
         self._compare_spec()
+        attrs = self.optuna.user_attrs
+        self.uid: str = attrs["uid"]  # tells this study from another of the same name
+        self._notes: dict[str, dict[str, Any]] = {
+            name.removeprefix("note "): kept for name, kept in attrs.items() if name.startswith("note ")
+        }
+        self._index = TrialIndex(self.optuna.get_trials(deepcopy=False))
         self._cells: Iterator[dict[str, Any]] | None = None
         self._duplicates_in_a_row = 0
         self._exhausted = False
+        self._refusal: ConfigError | None = None
 
     def _compare_spec(self) -> None:
         spec = json.loads(json.dumps(self.study.spec()))
@@ -96,11 +111,11 @@ class Ledger:
 
     def begun(self) -> int:
         """Return how many unique configurations were begun."""
-        return len(self.trials())
+        return self._index.begun
 
     def ended(self) -> int:
         """Return how many unique configurations have ended."""
-        return len(self.trials(*ENDED))
+        return self._index.ended
 
     @property
     def exhausted(self) -> bool:
@@ -109,8 +124,7 @@ class Ledger:
 
     def has_work(self) -> bool:
         """Whether an interrupted trial waits, or the budget is not used up."""
-        waiting = self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        return bool(waiting) or self.begun() < self.n_trials
+        return bool(self._index.waiting) or self.begun() < self.n_trials
 
     # -- asking -------------------------------------------------------------------------------------------
 
@@ -120,9 +134,36 @@ class Ledger:
         Raises:
             ConfigError: the draw cannot be trained; it is in the ledger as such, and the next call draws again.
         """
+        with self._lock:
+            return self._ask()
+
+    def ask_many(self, count: int) -> list[Asked]:
+        """Return the next ``count`` trials, fewer when nothing is left; the draws are those of as many :meth:`ask`.
+
+        Raises:
+            ConfigError: the first draw cannot be trained, see :meth:`ask`. A later one ends the list, so that what
+                was asked before it is not lost, and its error is raised by the next call.
+        """
+        if self._refusal is not None:
+            error, self._refusal = self._refusal, None
+            raise error
+        asked: list[Asked] = []
+        while len(asked) < count:
+            try:
+                one = self.ask()
+            except ConfigError as error:
+                if not asked:
+                    raise
+                self._refusal = error
+                break
+            if one is None:
+                break
+            asked.append(one)
+        return asked
+
+    def _ask(self) -> Asked | None:
         while True:
-            waiting = self.optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-            if not waiting:
+            if not self._index.waiting:
                 if self.begun() >= self.n_trials:
                     return None
                 if self._duplicates_in_a_row >= DUPLICATES:
@@ -130,15 +171,19 @@ class Ledger:
                     return None
                 fixed = self._next_fixed()
                 if fixed is not None:
-                    self.optuna.enqueue_trial(fixed.pop("params"), user_attrs=fixed)
+                    self._enqueue(fixed.pop("params"), fixed)
                 elif self.study.config.sampler.name == "grid":
                     self._exhausted = True
                     return None
-            number = min((t.number for t in waiting), default=len(self.optuna.get_trials(deepcopy=False)))
+            number = min(self._index.waiting, default=self._index.total)
             self.optuna.sampler = build_sampler(
                 self.study.config.sampler, number, conditional=self.study.space.is_conditional
             )
-            asked = self._begin(self.optuna.ask())
+            trial = self.optuna.ask()
+            try:
+                asked = self._begin(trial)
+            finally:
+                self._see(trial)
             if asked is not None:
                 return asked
 
@@ -155,9 +200,9 @@ class Ledger:
             trial.set_user_attr("key", f"{trial.number:04d}")
             self.tell_violation(trial, "invalid", str(error))
             raise
-        known = {t.user_attrs.get("fingerprint"): t.user_attrs["key"] for t in self.trials()}
-        if fingerprint in known:
-            trial.set_user_attr("duplicate", f"the same configuration as trial {known[fingerprint]}")
+        known = self._index.keys.get(fingerprint)
+        if known is not None:
+            trial.set_user_attr("duplicate", f"the same configuration as trial {known}")
             self.optuna.tell(trial, state=TrialState.FAIL)
             self._duplicates_in_a_row += 1
             return None
@@ -169,7 +214,7 @@ class Ledger:
 
     def _next_fixed(self) -> dict[str, Any] | None:
         """Return the first point, or cell of the grid, that no trial was made for yet."""
-        taken = {t.user_attrs["fixed"] for t in self.optuna.get_trials(deepcopy=False) if "fixed" in t.user_attrs}
+        taken = self._index.taken
         for place, params in enumerate(self.study.points):
             if f"point {place}" not in taken:
                 return {"params": dict(params), "fixed": f"point {place}"}
@@ -183,47 +228,71 @@ class Ledger:
                 return {"params": self.study.space.to_params(cell, "grid"), "fixed": label}
         return None
 
+    def _enqueue(self, params: Mapping[str, Any], user_attrs: Mapping[str, Any]) -> None:
+        self.optuna.enqueue_trial(dict(params), user_attrs=dict(user_attrs))
+        self._see_number(self._index.total)
+
+    def _see(self, trial: Trial | FrozenTrial) -> None:
+        """Take note of a trial that was changed."""
+        self._index.see(self.frozen(trial))
+
+    def _see_number(self, number: int) -> None:
+        storage = self.optuna._storage
+        identifier = storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
+        self._index.see(storage.get_trial(identifier))
+
     # -- telling ------------------------------------------------------------------------------------------
 
     def report(self, trial: Trial, values: Sequence[tuple[int, float]]) -> None:
         """Store running bests ``(epoch, value)``; those that are stored already stay."""
-        known = self.frozen(trial).intermediate_values
-        for epoch, value in values:
-            if epoch + 1 not in known:
-                trial.report(value, epoch + 1)  # Optuna's step: completed epochs
+        self.report_many([(trial, values)])
+
+    def report_many(self, reports: Iterable[tuple[Trial, Sequence[tuple[int, float]]]]) -> None:
+        """Store the reports of several trials, see :meth:`report`."""
+        with self._lock:
+            for trial, values in reports:
+                known = self.frozen(trial).intermediate_values
+                for epoch, value in values:
+                    if epoch + 1 not in known:
+                        trial.report(value, epoch + 1)  # Optuna's step: completed epochs
 
     def tell_complete(self, trial: Trial, value: float) -> None:
         """The trial trained to its end."""
-        self.optuna.tell(trial, value)
+        self._tell(trial, TrialState.COMPLETE, {}, value)
 
     def tell_pruned(self, trial: Trial) -> None:
         """The pruner stopped the trial."""
-        trial.set_user_attr("reason", "pruned")
-        self.optuna.tell(trial, state=TrialState.PRUNED)
+        self._tell(trial, TrialState.PRUNED, {"reason": "pruned"})
 
     def tell_violation(self, trial: Trial, kind: str, detail: str) -> None:
         """The configuration cannot be trained: ``diverged``, ``out_of_memory`` or ``invalid``.
 
         Told as PRUNED with a violated constraint: samplers learn from that to keep away, and ignore a FAIL.
         """
-        trial.set_user_attr("reason", kind)
-        trial.set_user_attr("error", detail)
-        trial.set_constraint(kind, 1.0)
-        self.optuna.tell(trial, state=TrialState.PRUNED)
+        with self._lock:
+            trial.set_constraint(kind, 1.0)
+            self._tell(trial, TrialState.PRUNED, {"reason": kind, "error": detail})
 
     def tell_failed(self, trial: Trial, detail: str) -> None:
         """The trial could not be run."""
-        trial.set_user_attr("reason", "failed")
-        trial.set_user_attr("error", detail)
-        self.optuna.tell(trial, state=TrialState.FAIL)
+        self._tell(trial, TrialState.FAIL, {"reason": "failed", "error": detail})
+
+    def _tell(self, trial: Trial, state: TrialState, attrs: Mapping[str, str], value: float | None = None) -> None:
+        with self._lock:
+            for name, text in attrs.items():
+                trial.set_user_attr(name, text)
+            self.optuna.tell(trial, value, state=state)
+            self._see(trial)
 
     def put_back(self, trial: Trial | FrozenTrial, *, attempt: int | None = None, error: str = "") -> None:
         """Let a running trial wait for its next attempt, with everything it has."""
-        if attempt is not None:
-            self._set_attr(trial, "attempt", attempt)
-        if error:
-            self._set_attr(trial, "last_error", error)
-        self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        with self._lock:
+            if attempt is not None:
+                self._set_attr(trial, "attempt", attempt)
+            if error:
+                self._set_attr(trial, "last_error", error)
+            self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            self._see(trial)
 
     # -- coming back --------------------------------------------------------------------------------------
 
@@ -239,6 +308,7 @@ class Ledger:
                 self._set_attr(orphan, "reason", "failed")
                 self._set_attr(orphan, "error", f"the driver died {deaths} times during this trial")
                 self.optuna.tell(orphan.number, state=TrialState.FAIL)
+                self._see(orphan)
             else:
                 self.put_back(orphan)
         return len(orphans)
@@ -250,7 +320,7 @@ class Ledger:
             kept: dict[str, Any] = {
                 name: trial.user_attrs[name] for name in ("key", "values", "fingerprint") if name in trial.user_attrs
             }
-            self.optuna.enqueue_trial(trial.params, user_attrs={**kept, "attempt": 1})
+            self._enqueue(trial.params, {**kept, "attempt": 1})
         return len(failed)
 
     def learn_from(self, other: optuna.Study) -> tuple[int, int]:
@@ -276,23 +346,31 @@ class Ledger:
                         user_attrs={"prior": prior, "values": values},
                     )
                 )
+                self._see_number(self._index.total)
         return fitted, refused
 
     # -- notes on trials that have ended ------------------------------------------------------------------
 
     def note(self, key: str, **values: Any) -> None:
         """Keep something about a trial beside it, because Optuna seals the trial itself when it ends."""
-        self.optuna.set_user_attr(f"note {key}", {**self.noted(key), **values})
+        with self._lock:
+            kept = {**self._notes.get(key, {}), **values}
+            self.optuna.set_user_attr(f"note {key}", kept)
+            self._notes[key] = kept
 
     def noted(self, key: str) -> dict[str, Any]:
         """Return what was kept about a trial."""
-        kept: dict[str, Any] = self.optuna.user_attrs.get(f"note {key}", {})
-        return kept
+        return dict(self._notes.get(key, {}))
+
+    def flush(self) -> None:
+        """Wait until the disk has everything; a database has it anyway."""
+        if isinstance(self._journal, DriverJournal):
+            self._journal.flush()
 
     def _set_attr(self, trial: Trial | FrozenTrial, name: str, value: Any) -> None:
         self.optuna._storage.set_trial_user_attr(trial._trial_id, name, value)
 
-    def frozen(self, trial: Trial) -> FrozenTrial:
+    def frozen(self, trial: Trial | FrozenTrial) -> FrozenTrial:
         """Return what the storage holds of a trial."""
         return self.optuna._storage.get_trial(trial._trial_id)
 

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from plml.errors import ConfigError
 from tune.folders import StudyFolder
+from tune.journal import DriverJournal
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -23,8 +24,8 @@ def open_storage(storage: str, *, repair: bool = False) -> BaseStorage:
 
     Args:
         storage: path of a journal file, or a URL such as ``sqlite:////ABS/study.db`` or ``postgresql+psycopg2://...``.
-        repair: only for the holder of the study's lock: remove what a killed driver left behind, a lock file and a
-            torn last line.
+        repair: only for the holder of the study's lock, who writes: remove what a killed driver left behind, a
+            lock file and a torn last line.
 
     Raises:
         ConfigError: the storage cannot be opened.
@@ -36,6 +37,7 @@ def open_storage(storage: str, *, repair: bool = False) -> BaseStorage:
         file.parent.mkdir(parents=True, exist_ok=True)
         if repair:
             repair_journal(file)
+            return JournalStorage(DriverJournal(file))
         return JournalStorage(JournalFileBackend(str(file)))
     except Exception as error:  # Optuna lets through whatever the database's driver raises, ImportError included
         raise ConfigError(f"storage {storage} cannot be opened: {' '.join(str(error).split())}") from error
