@@ -1,8 +1,12 @@
-"""Multi-label metrics: pure functions of ``scores`` (N, L) and ``target`` (N, L), on the tensors' own device.
+"""Multi-label metrics: pure functions of ``scores`` (..., N, L) and ``target``, on the tensors' own device.
 
-``target`` is in the project's encoding. Scores may be logits or probabilities; only their order counts, and
-equal scores share one threshold, so no figure depends on how ties happen to be sorted. Functions return
-0-d tensors (or one value a class); nothing is copied to the host except in :func:`multilabel_metrics`, once.
+Leading dimensions are models of their own: K of them are scored in one call, ``scores`` (K, N, L), and ``target``
+(N, L), which is in the project's encoding, serves them all. Results have the leading dimensions of the scores.
+What a model gets does not depend on its company: on a CPU the bits are those it gets alone.
+
+Scores may be logits or probabilities; only their order counts, and equal scores share one threshold, so no figure
+depends on how ties happen to be sorted. Where scores are NaN the figures made of them are NaN. Nothing is copied to
+the host except in :func:`multilabel_metrics` and :func:`stacked_multilabel_metrics`, once.
 
 ``compat`` decides about classes that have no positive example: ``reference`` scores them 0 and keeps them in
 the mean (Cole et al., Large Loss Matters, ACK), ``fixed`` leaves them out and counts them. A mean over nothing is 0.
@@ -15,107 +19,89 @@ from torch import Tensor
 
 from plml.compat import Compat
 from plml.labels import NEGATIVE, POSITIVE, UNKNOWN
+from plml.ranks import rank_positives, real, row_sums
 
 ASL_EPSILON = 1e-8
 
 
-def _real(values: Tensor) -> Tensor:
-    """Return ``values`` as float64, or as float32 where the device has no float64 (Apple's MPS)."""
-    return values.to(torch.float32 if values.device.type == "mps" else torch.float64)
-
-
 def _mean(values: Tensor, among: Tensor) -> Tensor:
-    """Mean of ``values`` where ``among``; 0 when that is nowhere."""
-    return _real(values).where(among, 0.0).sum() / among.sum().clamp(min=1)
+    """Mean over the last axis where ``among``; 0 when that is nowhere."""
+    return row_sums(real(values).where(among, 0.0)) / among.sum(-1).clamp(min=1)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
     """``part / whole``, and 0 where ``whole`` is 0."""
-    return _real(part) / _real(whole).clamp(min=1)
+    return real(part) / real(whole).clamp(min=1)
 
 
-class _Ranking(NamedTuple):
-    """Columns sorted by falling score; counts run over all entries that score at least as high, ties included."""
-
-    positive: Tensor  # (N, L) bool: the entry at this place is positive
-    hits: Tensor  # (N, L) int64: positives scoring at least as high
-    above: Tensor  # (N, L) int64: counted entries scoring at least as high
-
-
-def _rank(scores: Tensor, positive: Tensor, counted: Tensor) -> _Ranking:
-    """Sort every column once; entries that are not ``counted`` take part in nothing."""
-    ordered, order = scores.sort(dim=0, descending=True)
-    hits = positive.gather(0, order).long()
-    inside = counted.gather(0, order).long()
-    size = len(scores)
-    ends = torch.ones_like(ordered, dtype=torch.bool)  # last place of a run of equal scores
-    ends[:-1] = ordered[:-1] != ordered[1:]
-    places = torch.arange(size, device=scores.device)[:, None].expand_as(order)
-    end = places.where(ends, size).flip(0).cummin(dim=0).values.flip(0)  # (N, L) where this place's run ends
-    return _Ranking(hits.bool(), hits.cumsum(0).gather(0, end), inside.cumsum(0).gather(0, end))
+def _broken(scores: Tensor) -> Tensor:
+    """Return whether a score is NaN, (...,)."""
+    return scores.isnan().flatten(-2).any(-1)
 
 
 def average_precision(scores: Tensor, target: Tensor, *, known_only: bool = False) -> Tensor:
-    """Return the step-wise, non-interpolated average precision of each class in [0, 1], (L,) float64.
+    """Return the step-wise, non-interpolated average precision of each class in [0, 1], (..., L) float64.
 
     AP = sum over distinct thresholds, descending, of (R_n - R_{n-1}) P_n, scikit-learn's definition. A class
     without positives has no average precision: NaN, for the caller to leave out or to score 0.
 
     Args:
-        scores: (N, L).
-        target: (N, L); only POSITIVE is positive.
+        scores: (..., N, L).
+        target: (N, L) or (..., N, L); only POSITIVE is positive.
         known_only: leave UNKNOWN entries out (OpenImages' convention) instead of taking them as negatives.
     """
-    positive = target == POSITIVE
-    ranking = _rank(scores, positive, target != UNKNOWN if known_only else torch.ones_like(positive))
-    precision = _ratio(ranking.hits, ranking.above) * ranking.positive
+    classes = target.mT.contiguous()  # (..., L, N): one class a row
+    ranks = rank_positives(scores.mT, classes == POSITIVE, classes != UNKNOWN if known_only else None)
     # A positive raises the recall by 1/P at its threshold, so the sum over thresholds is a mean over positives.
-    return precision.sum(0) / _real(positive.sum(0))
+    return ranks.precision() / ranks.positives
 
 
 def mean_average_precision(scores: Tensor, target: Tensor, *, compat: Compat = "fixed") -> Tensor:
-    """Return mAP in percent, 0..100: POSITIVE against everything else."""
-    return _class_mean(average_precision(scores, target), torch.ones_like(target[0], dtype=torch.bool), compat)
+    """Return mAP in percent, 0..100, (...,): POSITIVE against everything else."""
+    ap, present = average_precision(scores, target), (target == POSITIVE).any(-2)
+    return _class_mean(ap, present, torch.ones_like(present), compat)
 
 
 def known_mean_average_precision(scores: Tensor, target: Tensor, *, compat: Compat = "fixed") -> Tensor:
-    """Return mAP in percent over known entries only; a class of which nothing is known is always left out.
+    """Return mAP in percent over known entries only, (...,); a class of which nothing is known is always left out.
 
     OpenImages' convention, as in Kim et al., Large Loss Matters, CVPR 2022, arXiv:2206.03740.
     """
-    return _class_mean(average_precision(scores, target, known_only=True), (target != UNKNOWN).any(0), compat)
+    ap = average_precision(scores, target, known_only=True)
+    return _class_mean(ap, (target == POSITIVE).any(-2), (target != UNKNOWN).any(-2), compat)
 
 
-def _class_mean(ap: Tensor, classes: Tensor, compat: Compat) -> Tensor:
+def _class_mean(ap: Tensor, present: Tensor, classes: Tensor, compat: Compat) -> Tensor:
     """Mean of per-class AP in percent over ``classes``, those without positives as 0 or left out."""
-    present = ~ap.isnan()
-    return 100.0 * _mean(ap.nan_to_num(0.0), classes if compat == "reference" else classes & present)
+    return 100.0 * _mean(ap.where(present, 0.0), classes if compat == "reference" else present)
 
 
 def asl_average_precision(scores: Tensor, target: Tensor, *, known_only: bool = False) -> Tensor:
-    """Return AP as the ASL, CSL and Hill/SPLC code computes it, (L,): precision summed at each positive / (P + 1e-8).
+    """Return AP as the ASL, CSL and Hill/SPLC code computes it, (..., L): precision summed at positives / (P + 1e-8).
 
     Equal scores keep the order of the examples here; without ties it differs from
     :func:`average_precision` by the 1e-8 only. A class without positives has 0.
 
     Ridnik et al., Asymmetric Loss, ICCV 2021, arXiv:2009.14119.
     """
-    counted = target != UNKNOWN if known_only else torch.ones_like(target, dtype=torch.bool)
-    order = scores.sort(dim=0, descending=True, stable=True).indices
-    hits = (target == POSITIVE).gather(0, order)
-    precision = _ratio(hits.cumsum(0), counted.gather(0, order).cumsum(0)) * hits
-    return precision.sum(0) / (_real(hits.sum(0)) + ASL_EPSILON)
+    rows, classes = scores.mT.contiguous(), target.mT.expand(scores.mT.shape)
+    order = rows.sort(dim=-1, descending=True, stable=True).indices
+    hits = (classes == POSITIVE).gather(-1, order)
+    counted = (classes != UNKNOWN if known_only else torch.ones_like(hits)).gather(-1, order)
+    total = row_sums(_ratio(hits.cumsum(-1), counted.cumsum(-1)) * hits)
+    return (total / (real(hits.sum(-1)) + ASL_EPSILON)).masked_fill(rows.isnan().any(-1), torch.nan)
 
 
 def asl_mean_average_precision(scores: Tensor, target: Tensor) -> Tensor:
-    """Return the ASL family's mAP in percent: absent classes count as 0."""
-    return 100.0 * asl_average_precision(scores, target).mean()
+    """Return the ASL family's mAP in percent, (...,): absent classes count as 0."""
+    ap = asl_average_precision(scores, target)
+    return 100.0 * row_sums(ap) / ap.shape[-1]
 
 
 class PartialMetrics(NamedTuple):
     """CSL's figures on partially known labels."""
 
-    ap: Tensor  # (L,) float64, meaningful where used
+    ap: Tensor  # (..., L) float64, meaningful where used
     used: Tensor  # (L,) bool: some positive and some negative are known
     mean: Tensor  # percent, plain mean over used classes
     weighted: Tensor  # percent, used classes weighted by their number of positives
@@ -131,18 +117,18 @@ def partial_metrics(scores: Tensor, target: Tensor) -> PartialMetrics:
     CVPR 2022, arXiv:2110.10955.
     """
     ap = asl_average_precision(scores, target, known_only=True)
-    positives, negatives = (target == POSITIVE).sum(0), (target == NEGATIVE).sum(0)
+    positives, negatives = (target == POSITIVE).sum(-2), (target == NEGATIVE).sum(-2)
     some, other = positives > 0, negatives > 0
     used = some & other
-    weights = _real(positives).where(used, 0.0)
+    weights = real(positives).where(used, 0.0)
     return PartialMetrics(
         ap=ap,
         used=used,
         mean=100.0 * _mean(ap, used),
-        weighted=100.0 * (ap * weights).sum() / weights.sum().clamp(min=1),
-        no_label=(~some & ~other).sum(),
-        no_negative=(some & ~other).sum(),
-        no_positive=(~some & other).sum(),
+        weighted=100.0 * row_sums(ap * weights) / row_sums(weights).clamp(min=1),
+        no_label=(~some & ~other).sum(-1),
+        no_negative=(some & ~other).sum(-1),
+        no_positive=(~some & other).sum(-1),
     )
 
 
@@ -161,10 +147,12 @@ def top_k(scores: Tensor, target: Tensor, k: int) -> TopK:
     mean (Cole et al., CVPR 2021). Where L < k all classes are taken and k stays in the denominator. The order of equal
     scores is the device's.
     """
-    positive = target == POSITIVE
-    best = scores.topk(min(k, scores.shape[1]), dim=1).indices  # (N, min(k, L))
-    hits = positive.gather(1, best).sum(1)  # (N,)
-    return TopK(_real(hits).mean() / k, _ratio(hits, positive.sum(1)).mean(), _real(hits > 0).mean())
+    positive = (target == POSITIVE).expand(scores.shape)
+    best = scores.topk(min(k, scores.shape[-1]), dim=-1).indices  # (..., N, min(k, L))
+    hits = positive.gather(-1, best).sum(-1)  # (..., N)
+    each = torch.stack([_ratio(hits, torch.full_like(hits, k)), _ratio(hits, positive.sum(-1)), real(hits > 0)])
+    means = row_sums(each) / hits.shape[-1]  # (3, ...)
+    return TopK(*means.masked_fill(_broken(scores), torch.nan))
 
 
 class ThresholdMetrics(NamedTuple):
@@ -188,31 +176,51 @@ def threshold_metrics(
     (``fixed``) or over all of them (``reference``).
 
     Args:
-        scores: (N, L); probabilities for the usual threshold 0.5.
-        target: (N, L).
+        scores: (..., N, L); probabilities for the usual threshold 0.5.
+        target: (N, L) or (..., N, L).
         threshold: in the units of ``scores``.
         compat: see the module.
     """
-    predicted = (scores >= threshold) & (target != UNKNOWN)
-    positive = target == POSITIVE
-    tp, pred, pos = (predicted & positive).sum(0), predicted.sum(0), positive.sum(0)  # (L,)
-    classes = torch.ones_like(pos, dtype=torch.bool) if compat == "reference" else pos > 0
-    overall = _precision_recall_f1(_ratio(tp.sum(), pred.sum()), _ratio(tp.sum(), pos.sum()))
-    by_class = _precision_recall_f1(_mean(_ratio(tp, pred), classes), _mean(_ratio(tp, pos), classes))
-    return ThresholdMetrics(*overall, *by_class, 100.0 * _mean(_ratio(2 * tp, pred + pos), classes))
+    figures = _threshold_metrics(_count(scores, target == POSITIVE, target != UNKNOWN, threshold), compat)
+    return ThresholdMetrics(*torch.stack(figures).masked_fill(_broken(scores), torch.nan))
 
 
-def _precision_recall_f1(precision: Tensor, recall: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Percentages; F1 is 0 when both are 0."""
-    total = precision + recall
-    f1 = 2.0 * precision * recall / total.where(total > 0, 1.0)
-    return 100.0 * precision, 100.0 * recall, 100.0 * f1
+class _Counts(NamedTuple):
+    """Known entries of each class; (..., L), of the labels alone (L,)."""
+
+    hits: Tensor  # predicted and positive
+    predicted: Tensor
+    positive: Tensor
+    known: Tensor
+
+
+def _count(scores: Tensor, positive: Tensor, known: Tensor, threshold: float) -> _Counts:
+    predicted = (scores >= threshold) & known
+    return _Counts((predicted & positive).sum(-2), predicted.sum(-2), positive.sum(-2), known.sum(-2))
+
+
+def _threshold_metrics(counts: _Counts, compat: Compat) -> ThresholdMetrics:
+    hits, predicted, positive, _ = counts
+    part = torch.stack([hits, hits, 2 * hits])  # (3, ..., L): precision, recall and F1 of each class
+    whole = torch.stack([predicted, positive.expand_as(predicted), predicted + positive])
+    classes = torch.ones_like(positive, dtype=torch.bool) if compat == "reference" else positive > 0
+    overall, by_class = _ratio(part.sum(-1), whole.sum(-1)), _mean(_ratio(part, whole), classes)  # (3, ...)
+    precision, recall = both = torch.stack([overall[:2], by_class[:2]], dim=1)  # (2, ...) each
+    total = both.sum(0)
+    f1 = 2.0 * precision * recall / total.where(total > 0, 1.0)  # 0 when both are 0
+    columns = [*torch.stack([precision, recall, f1], dim=1).flatten(0, 1), by_class[2]]
+    return ThresholdMetrics(*(100.0 * torch.stack(columns)))
 
 
 def hamming_loss(scores: Tensor, target: Tensor, *, threshold: float = 0.5) -> Tensor:
-    """Return the share of known entries whose prediction ``scores >= threshold`` is wrong, in [0, 1]."""
-    known = target != UNKNOWN
-    return _mean((scores >= threshold) != (target == POSITIVE), known)
+    """Return the share of known entries whose prediction ``scores >= threshold`` is wrong, in [0, 1], (...,)."""
+    counts = _count(scores, target == POSITIVE, target != UNKNOWN, threshold)
+    return _hamming_loss(counts).masked_fill(_broken(scores), torch.nan)
+
+
+def _hamming_loss(counts: _Counts) -> Tensor:
+    wrong = counts.predicted + counts.positive - 2 * counts.hits
+    return _ratio(wrong.sum(-1), counts.known.sum(-1))
 
 
 class RankingMetrics(NamedTuple):
@@ -225,7 +233,7 @@ class RankingMetrics(NamedTuple):
 
 
 def ranking_metrics(scores: Tensor, target: Tensor) -> RankingMetrics:
-    """Return the label-ranking figures of each image over its known labels, averaged over images.
+    """Return the label-ranking figures of each image over its known labels, averaged over images, (...,) each.
 
     * ranking loss: share of (positive, negative) pairs in which the negative scores at least as high; images
       that have no such pair are left out.
@@ -235,21 +243,28 @@ def ranking_metrics(scores: Tensor, target: Tensor) -> RankingMetrics:
 
     Ties count against the prediction, as in scikit-learn. The last three leave out images without positives.
     """
-    positive, known = (target == POSITIVE).T, (target != UNKNOWN).T  # (L, N): one column an image
-    # Unknown labels go to the bottom, so that the first place is a known label's wherever there is one.
-    ranking = _rank(scores.T.masked_fill(~known, -torch.inf), positive, known)
-    count, num_classes = positive.sum(0), len(positive)  # (N,)
+    return _ranking_metrics(scores, target == POSITIVE, target != UNKNOWN)
+
+
+def _ranking_metrics(scores: Tensor, positive: Tensor, known: Tensor) -> RankingMetrics:
+    ranks = rank_positives(scores, positive, known)  # one row an image
+    above, count = ranks.above * ranks.taken, ranks.positives  # (..., N, W), (N,)
+    wrong = above - ranks.hits * ranks.taken  # negatives at or above each positive
+    pairs = count * (known.sum(-1) - count)
     some = count > 0
-    wrong = ((ranking.above - ranking.hits) * ranking.positive).sum(0)  # negatives at or above each positive
-    pairs = count * (known.sum(0) - count)
-    deepest = (ranking.above * ranking.positive).amax(0)
-    precision = (_ratio(ranking.hits, ranking.above) * ranking.positive).sum(0)
-    return RankingMetrics(
-        ranking_loss=_mean(_ratio(wrong, pairs), pairs > 0),
-        one_error=_mean(ranking.above[0] > ranking.hits[0], some),
-        coverage=_mean(_real(deepest - 1) / num_classes, some),
-        sample_AP=_mean(precision / _real(count).clamp(min=1), some),
+    # (4, ..., N), all 0 for images that are left out. The best positive is the last, the deepest has most above.
+    sums = torch.stack(
+        [
+            row_sums(wrong) / pairs.clamp(min=1),
+            real(wrong[..., -1:].sum(-1) > 0),
+            real(above.sum(-1)) if not above.shape[-1] else (above.amax(-1) - 1).clamp(min=0) / scores.shape[-1],
+            ranks.precision() / count.clamp(min=1),
+        ]
     )
+    images = torch.stack([(pairs > 0).sum(-1), *(some.sum(-1),) * 3]).clamp(min=1)  # (4,) or (4, ...)
+    totals = row_sums(sums)  # (4, ...)
+    means = totals / images.reshape(images.shape + (1,) * (totals.dim() - images.dim()))
+    return RankingMetrics(*means.masked_fill(ranks.broken.any(-1), torch.nan))
 
 
 def multilabel_metrics(
@@ -268,14 +283,35 @@ def multilabel_metrics(
 
     Returns:
         mAP, OP, OR, OF1, CP, CR, CF1, macro_F1, hamming_loss, ranking_loss, one_error, coverage, sample_AP in
-        percent, and empty_classes, the number of classes without a positive.
+        percent, and empty_classes, the number of classes without a positive. If a logit is NaN, so are all but the
+        last.
+    """
+    return stacked_multilabel_metrics(logits[None], target, threshold=threshold, compat=compat)[0]
+
+
+def stacked_multilabel_metrics(
+    logits: Tensor, target: Tensor, *, threshold: float = 0.5, compat: Compat = "fixed"
+) -> list[dict[str, float]]:
+    """Return :func:`multilabel_metrics` of K models at once, for one copy to the host.
+
+    Args:
+        logits: (K, N, L), N >= 1.
+        target: (N, L) truth of them all.
+        threshold: see :func:`multilabel_metrics`.
+        compat: see the module.
     """
     probabilities = logits.sigmoid()
     scores = probabilities if compat == "reference" else logits
-    figures = {"mAP": known_mean_average_precision(scores, target, compat=compat)}
-    figures |= threshold_metrics(probabilities, target, threshold=threshold, compat=compat)._asdict()
-    figures["hamming_loss"] = 100.0 * hamming_loss(probabilities, target, threshold=threshold)
-    figures |= {name: 100.0 * value for name, value in ranking_metrics(scores, target)._asdict().items()}
-    figures["empty_classes"] = (target != POSITIVE).all(0).sum()
-    values = torch.stack([_real(value) for value in figures.values()]).tolist()  # the one host copy
-    return dict(zip(figures, values, strict=True))
+    positive, known = target == POSITIVE, target != UNKNOWN
+    counts = _count(probabilities, positive, known, threshold)
+    ranks = rank_positives(scores.mT, positive.mT.contiguous(), known.mT.contiguous())
+    present = counts.positive > 0
+    figures = {"mAP": _class_mean(ranks.precision() / counts.positive, present, counts.known > 0, compat)}
+    figures |= _threshold_metrics(counts, compat)._asdict()
+    figures["hamming_loss"] = 100.0 * _hamming_loss(counts)
+    figures |= {name: 100.0 * value for name, value in _ranking_metrics(scores, positive, known)._asdict().items()}
+    table = torch.stack(list(figures.values()), dim=1)  # (K, 13)
+    table = table.masked_fill(_broken(logits)[:, None], torch.nan)
+    empty = real((~present).sum()).expand(len(table), 1)
+    names = (*figures, "empty_classes")
+    return [dict(zip(names, row, strict=True)) for row in torch.cat([table, empty], dim=1).tolist()]  # the host copy

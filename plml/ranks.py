@@ -1,0 +1,99 @@
+"""How many entries score at least as high as each positive: what average precision and its relatives are made of.
+
+Only values are sorted, never values with their places: numpy sorts values ten times as fast as PyTorch sorts pairs
+on a CPU, and places are not needed, because a binary search in the sorted row counts the entries below a positive
+(equal scores share one threshold, whatever the order they came in). Positives are few, so it is a short search.
+
+Nothing is copied to the host and no shape depends on what a device holds. On a CPU, where reading a number is free,
+the rows of positives are cut to the longest.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# From so many searches in a row on, numpy's search, which starts where the last one ended but is called once a row,
+# is faster than PyTorch's, which is called once for all rows (about 1.5 us a row against 0.04 us a search).
+MANY = 32
+
+
+class Ranks(NamedTuple):
+    """The positives of each row by rising score, at the right end of W places; counts are float64 whole numbers."""
+
+    hits: Tensor  # (..., R, W) positives of the row that score at least as high, itself included
+    above: Tensor  # (..., R, W) counted entries of the row that score at least as high
+    taken: Tensor  # (..., R, W) or (R, W) bool: a positive stands at this place; what stands elsewhere means nothing
+    positives: Tensor  # (..., R) or (R,) int64: how many there are
+    broken: Tensor  # (..., R) bool: some counted score is NaN, so there is no order
+
+    def precision(self) -> Tensor:
+        """Return the sum over a row's positives of the precision at their thresholds, (..., R); NaN where broken."""
+        total = row_sums((self.hits / self.above).where(self.taken, 0.0))
+        return total.masked_fill(self.broken, torch.nan)
+
+
+def rank_positives(scores: Tensor, positive: Tensor, known: Tensor | None = None) -> Ranks:
+    """Return the ranks of the positives within rows.
+
+    Args:
+        scores: (..., R, N), any real type; infinite ones take part as the numbers they are.
+        positive: (..., R, N) bool, broadcast against ``scores``.
+        known: (..., R, N) bool, entries that count, every positive among them; None for all.
+    """
+    size = scores.shape[-1]
+    count = positive.sum(-1, keepdim=True)
+    width = size if scores.device.type != "cpu" or not count.numel() else int(count.max())
+    # One copy in rows; halves widen to float32 without loss, whole numbers to float64.
+    exact = scores.dtype if scores.dtype in (torch.float32, torch.float64) else _wider(scores)
+    rows = scores.detach().to(exact).clone(memory_format=torch.contiguous_format)
+    best = _sort_(rows.where(positive, -torch.inf))[..., size - width :].contiguous()  # (..., R, W)
+    if known is not None:
+        rows = rows.where(known, -torch.inf)
+    ordered = _sort_(rows)
+    hits, above = width - _below(best, best), size - _below(ordered, best)
+    # Minus infinity is also what fills the places of others: such a positive ties with its like only.
+    hits = hits.minimum(count)
+    if known is not None:
+        above = above.minimum(known.sum(-1, keepdim=True))
+    taken = torch.arange(width, device=scores.device) >= width - count
+    return Ranks(hits, above, taken, count.squeeze(-1), ordered[..., -1:].isnan().any(-1))  # NaN sorts last
+
+
+def real(values: Tensor) -> Tensor:
+    """Return ``values`` as float64, or as float32 where the device has no float64 (Apple's MPS)."""
+    return values.to(torch.float32 if values.device.type == "mps" else torch.float64)
+
+
+def row_sums(values: Tensor) -> Tensor:
+    """Sum over the last axis such that a row's sum has the same bits whatever rows stand beside it.
+
+    PyTorch cuts a sum into one part a thread when there is a single one to compute, and only then.
+    """
+    if values.numel() == values.shape[-1]:
+        return values.expand(2, *values.shape).sum(-1)[0]
+    return values.sum(-1)
+
+
+def _wider(scores: Tensor) -> torch.dtype:
+    return torch.float32 if scores.is_floating_point() else real(scores[:0]).dtype
+
+
+def _sort_(rows: Tensor) -> Tensor:
+    """Sort contiguous rows upwards, NaN last, in place where the device can."""
+    if rows.device.type != "cpu":
+        return rows.sort(dim=-1).values
+    rows.numpy().sort(axis=-1)
+    return rows
+
+
+def _below(ordered: Tensor, wanted: Tensor) -> Tensor:
+    """Return how many entries of each sorted row (..., R, N) lie below each of ``wanted`` (..., R, W), as float64."""
+    if ordered.device.type != "cpu" or wanted.shape[-1] < MANY:
+        return real(torch.searchsorted(ordered, wanted))
+    found = np.empty(wanted.shape)
+    shelves = (array.reshape(-1, array.shape[-1]) for array in (ordered.numpy(), wanted.numpy(), found))
+    for row, values, places in zip(*shelves, strict=True):
+        places[:] = row.searchsorted(values)
+    return torch.from_numpy(found)
