@@ -39,8 +39,8 @@ class ModelOutput(NamedTuple):
     views: Tensor | None = None  # (V, B, D), pooled features of further augmented views of the same images
 
     def float(self) -> "ModelOutput":
-        """Return the same in single precision."""
-        return ModelOutput(*(None if value is None else value.float() for value in self))  # type: ignore[arg-type]
+        """Return the same in single precision, or in double where it is that already."""
+        return ModelOutput(*(v if v is None or v.dtype == torch.float64 else v.float() for v in self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ class Optimization:
     def __init__(
         self, config: OptimConfig, lr: float, groups: Sequence[dict[str, Any]], steps_per_epoch: int, epochs: int
     ) -> None:
+        self.config = config
         by_kind: dict[str, list[dict[str, Any]]] = {}
         for group in groups:
             kind = group.get("optimizer", config.name)
@@ -59,6 +60,24 @@ class Optimization:
             optimizer.step()
         if self.dynamic is None:
             for schedule in self.schedules:
+                schedule.step()
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the rate stays as it is until the next evaluation."""
+        return self.dynamic is not None or (self.config.schedule == "constant" and not self.config.warmup_epochs)
+
+    def advance(self, steps: int = 1) -> None:
+        """Move the schedules on where somebody else steps the optimisers."""
+        if self.dynamic is not None:
+            return
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            if self.is_constant:
+                schedule.last_epoch += steps
+                schedule._step_count += steps
+                continue
+            optimizer._opt_called = True  # type: ignore[attr-defined] # it was stepped, though not by its own method
+            for _ in range(steps):
                 schedule.step()
 
     def after_evaluation(self, value: float) -> None:

@@ -12,8 +12,7 @@ class Pace:
     """Decides when the next record is due.
 
     A long epoch is recorded each time; of runs whose epochs take milliseconds, what a killed process loses is at
-    most twenty times the cost of a record, and training that again gives the same figures. Runs that train
-    side by side share one pace, so that their records together keep to the share.
+    most twenty times the cost of a record, and training that again gives the same figures.
     """
 
     def __init__(self) -> None:
@@ -31,3 +30,31 @@ class Pace:
         yield
         self._last = time.perf_counter()
         self._cost = self._last - began
+
+
+class CommonPace(Pace):
+    """One pace for runs that train side by side: all of them record after the same epochs, or none does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = False
+
+    @contextmanager
+    def epoch(self) -> Iterator[None]:
+        """Decide for all runs whose epoch ends within the block; their records together are the cost."""
+        self._now = super().due()
+        self._spent = 0.0
+        yield
+        if self._now:
+            self._cost, self._last = self._spent, time.perf_counter()
+
+    def due(self) -> bool:
+        """What was decided for the epoch."""
+        return self._now
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Add the time that the block takes to this epoch's cost."""
+        began = time.perf_counter()
+        yield
+        self._spent += time.perf_counter() - began

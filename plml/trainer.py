@@ -17,6 +17,7 @@ from torch import Tensor
 from plml.auxiliary import Auxiliary, build_auxiliary
 from plml.config import TrainConfig
 from plml.data.bundle import Bundle, Split
+from plml.data.resident import resident
 from plml.device import pick_device
 from plml.errors import ConfigError, DivergenceError
 from plml.evaluation import Validation, test_result
@@ -31,8 +32,6 @@ from plml.scoring import score
 from plml.selection import make_stop_rule
 from plml.stage import Stage, derive_seed
 from plml.training_step import TrainingStep
-
-RESIDENT_BYTES = 2**30  # inputs up to this size are kept whole on the device
 
 
 class Trainer:
@@ -145,7 +144,6 @@ class Trainer:
         )
         self.observed = bundle.train.observed.to(self.device)
         self.validation = Validation.of(bundle.val, self.device)
-        self._resident: dict[int, Tensor] = {}
 
     def _build_auxiliary(self, labels: LabelInfo) -> Auxiliary | None:
         if self.config.auxiliary is None:
@@ -226,12 +224,10 @@ class Trainer:
 
     def _inputs(self, split: Split, index: Tensor, device_index: Tensor) -> Tensor:
         """Inputs of the examples ``index`` (B,), given on the host and on the device; small splits live there."""
-        size = len(split) * math.prod(split.array.shape[1:]) * split.array.itemsize
-        if size > RESIDENT_BYTES:
+        whole = resident(split, self.device)
+        if whole is None:
             return split.gather(index).to(self.device, non_blocking=True)
-        if id(split) not in self._resident:
-            self._resident[id(split)] = split.gather(torch.arange(len(split))).to(self.device)
-        return self._resident[id(split)][device_index]
+        return whole[device_index]
 
     # -- evaluation ---------------------------------------------------------------------------------------
 

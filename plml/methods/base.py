@@ -33,8 +33,8 @@ class Method(nn.Module):
         needs_images: the method wants images (augmented views, maps), so mode ``linear`` has nothing for it.
         needs_class_weights: the method uses ``out.class_weights``, which not every head has.
         views: augmented views of each image whose pooled features the method wants in ``out.views``.
-        stackable: K of them can be trained at once (see the module on populations); a method whose epoch hooks
-            work on the host is not.
+        stackable: K of them can be trained at once (:mod:`plml.population`), because steps need nothing but logits,
+            labels and the method's own state, which they change in place.
     """
 
     name: ClassVar[str]

@@ -74,6 +74,7 @@ class IMCL(Method, name="imcl"):
     }
     needs_positives = False
     needs_class_weights = True
+    stackable = False
 
     graph: Tensor
     pattern: Tensor

@@ -41,6 +41,7 @@ class PseudoLabelConsistency(Method, name="plc"):
     }
     needs_images = True
     needs_class_weights = True
+    stackable = False
     views = 1
 
     def __init__(

@@ -112,13 +112,11 @@ def test_trains_under_every_setting_that_it_accepts(name, mode, tmp_path):
     assert tried or METHODS[name].needs_images
 
 
-@each_method
-@each_mode
+@pytest.mark.parametrize(
+    ("name", "mode"), [(n, m) for n in sorted(METHODS) for m in MODES if accepts(n, "known_fraction", m)]
+)
 def test_a_resumed_run_goes_on_bit_for_bit(name, mode, tmp_path):
-    setting = "known_fraction"
-    if not accepts(name, setting, mode):
-        pytest.skip(f"'{name}' does not train in mode {mode}")
-    options = {"name": setting, "fraction": 0.5}
+    options = {"name": "known_fraction", "fraction": 0.5}
     bundle = bundle_of(observed_labels(options), mode)
     config = config_of(name, options, mode)
     whole = run(config, bundle, tmp_path / "whole")

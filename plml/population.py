@@ -1,0 +1,280 @@
+"""Population training: K linear heads at once, each as if it were trained alone.
+
+A search in mode ``linear`` trains the same small head over and over on the same features. One at a time, most of the
+time goes into starting hundreds of tiny operations a step. Here the weights of K runs are slices of one tensor: one
+matrix product reads the batch for all runs that have the same order of examples, one traced graph computes all
+losses and their gradients (:mod:`plml.stacked_loss`), the gradient of the weights is one more product, and every run
+has optimiser steps of its own (:mod:`plml.stacked_optimizer`).
+
+Everything else a run does (hooks of its method, evaluation, records, reports, resuming) is the Trainer's own code,
+working on the slices. So a run may join a population after an interruption, and leave it at any epoch.
+"""
+
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from plml.data.resident import resident
+from plml.errors import DivergenceError
+from plml.models.heads.linear import LinearHead
+from plml.pace import CommonPace
+from plml.report import EpochReport
+from plml.stacked_loss import StackedLoss
+from plml.stacked_optimizer import MOMENTS, StackedOptimizer
+from plml.stacked_state import Slab, StackedModule, runs_of
+from plml.stage import derive_seed
+from plml.trainer import Trainer
+
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # slots; each costs a trace of the loss
+
+
+class Ended(NamedTuple):
+    """A run that cannot go on.
+
+    Attributes:
+        trainer: the run.
+        error: why.
+    """
+
+    trainer: Trainer
+    error: Exception
+
+
+def kind_of(trainer: Trainer) -> Hashable | None:
+    """Return what runs must have in common to be trained together; None if this one trains alone.
+
+    A population trains the plain linear head on features that fit on the device, by Adam or SGD, with a method that
+    needs nothing but logits and its own state.
+    """
+    config, method = trainer.config, trainer.method
+    optimizers = trainer.optimization.optimizers
+    if (
+        config.mode != "linear"
+        or type(trainer.model.head) is not LinearHead
+        or trainer.auxiliary is not None
+        or trainer.average is not None
+        or not method.stackable
+        or config.optim.grad_clip is not None
+        or len(optimizers) != 1
+        or type(optimizers[0]) not in MOMENTS
+        or resident(trainer.stage.bundle.train, trainer.device) is None
+    ):
+        return None
+    # Numbers may differ from run to run; whatever a method branches on may not.
+    fixed = {key: value for key, value in _attributes(trainer).items() if not isinstance(value, float)}
+    shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in method.state_dict().items()}
+    optim = config.optim
+    return (
+        type(method),
+        repr(sorted(fixed.items())),
+        repr(sorted(shapes.items())),
+        id(trainer.stage.bundle),
+        optim.batch_size,
+        optim.drop_last,
+        optim.name,
+        config.compat,
+        config.threads,
+        str(trainer.device),
+        str(trainer.model.head.linear.weight.dtype),
+    )
+
+
+def _attributes(trainer: Trainer) -> dict[str, object]:
+    """What a method keeps outside its parameters and buffers."""
+    inherited = vars(torch.nn.Module())
+    return {key: value for key, value in vars(trainer.method).items() if key not in inherited}
+
+
+class Population:
+    """Trains runs of one kind (:func:`kind_of`) an epoch at a time.
+
+    Args:
+        trainers: the first runs; they may be at different epochs, and all must have something left to train.
+        room: slots to make, so that runs that come later need no new trace; default: as many as there are trainers.
+
+    Raises:
+        ValueError: the runs are not of one kind, or one is finished.
+    """
+
+    def __init__(self, trainers: Sequence[Trainer], *, room: int = 0) -> None:
+        if not trainers:
+            raise ValueError("a population needs at least one run")
+        self.kind = kind_of(trainers[0])
+        self.members: dict[int, Trainer] = {}  # by slot
+        self.pace = CommonPace()
+        self._make_room(max(len(trainers), room), trainers[0])
+        for trainer in trainers:
+            self.join(trainer)
+
+    def __len__(self) -> int:
+        """Number of runs."""
+        return len(self.members)
+
+    def epochs(self) -> Iterator[list[tuple[Trainer, EpochReport] | Ended]]:
+        """Train until every run has ended, yielding what each epoch brought."""
+        while self.members:
+            yield self.epoch()
+
+    # -- who is in it -------------------------------------------------------------------------------------
+
+    def join(self, trainer: Trainer) -> None:
+        """Take a run in; it trains on its own tensors, which become slices of the population's."""
+        if self.kind is None or kind_of(trainer) != self.kind or trainer.finished:
+            raise ValueError(f"a finished run, or one of another kind: {kind_of(trainer)}, not {self.kind}")
+        free = next((slot for slot in range(self.slots) if slot not in self.members), None)
+        if free is None:
+            self._resize(self.slots + 1)
+            free = next(slot for slot in range(self.slots) if slot not in self.members)
+        self._place(free, trainer)
+        trainer.pace = self.pace
+
+    def leave(self, trainer: Trainer) -> None:
+        """Let a run go, with tensors of its own again and its record written."""
+        slot = next(slot for slot, member in self.members.items() if member is trainer)
+        self._remove(slot)
+        trainer.record()
+
+    def _place(self, slot: int, trainer: Trainer) -> None:
+        self.members[slot] = trainer
+        self._head.join(slot, trainer.model.head)
+        self._method.join(slot, trainer.method)
+        names: dict[Tensor, str] = {p: f"head.{name}" for name, p in trainer.model.head.named_parameters()}
+        names |= {p: f"method.{name}" for name, p in trainer.method.named_parameters()}
+        self._optimizer.join(slot, trainer.optimization.optimizers[0], names)
+        for name, value in _attributes(trainer).items():
+            if isinstance(value, float):
+                self._hyperparameters[name][slot] = value
+
+    def _remove(self, slot: int) -> None:
+        trainer = self.members.pop(slot)
+        self._head.leave(slot)
+        self._method.leave(slot)
+        self._optimizer.leave(slot, trainer.optimization.optimizers[0])
+
+    def _resize(self, slots: int) -> None:
+        """Move everybody into slabs of another size."""
+        members = list(self.members.items())
+        for slot, _ in members:
+            self._remove(slot)
+        self._make_room(slots, members[0][1])
+        for slot, (_, trainer) in enumerate(members):
+            self._place(slot, trainer)
+
+    def _make_room(self, slots: int, like: Trainer) -> None:
+        self.slots = next((size for size in SIZES if size >= slots), slots)
+        self.batch_size = like.stage.batch_size
+        self._head = StackedModule(like.model.head, self.slots)
+        self._method = StackedModule(like.method, self.slots)
+        weight = like.model.head.linear.weight  # type: ignore[union-attr]
+        values = {key: value for key, value in _attributes(like).items() if isinstance(value, float)}
+        self._hyperparameters = {  # free slots have somebody's values: theirs need be finite, and are not used
+            key: torch.full((self.slots,), value, dtype=weight.dtype, device=weight.device)
+            for key, value in values.items()
+        }
+        trained = {f"head.{name}": slab for name, slab in self._head.parameters.items()}
+        trained |= {f"method.{name}": slab for name, slab in self._method.parameters.items()}
+        self._gradients = {name: Slab(slab.rows[0], self.slots) for name, slab in trained.items()}
+        self._optimizer = StackedOptimizer(type(like.optimization.optimizers[0]), trained, self._gradients)
+        self._loss = StackedLoss(
+            like.method,
+            {name: slab.whole for name, slab in self._method.parameters.items()},
+            {name: slab.whole for name, slab in self._method.buffers.items()},
+            self._hyperparameters,
+        )
+
+    # -- training -----------------------------------------------------------------------------------------
+
+    def epoch(self) -> list[tuple[Trainer, EpochReport] | Ended]:
+        """Train every run for one epoch; runs that have come to their end are let go.
+
+        Returns:
+            The report of each run, or why it cannot go on.
+        """
+        began = time.perf_counter()
+        if 2 * len(self.members) <= self.slots and self.slots > 4:
+            self._resize(len(self.members))
+        members = dict(self.members)
+        torch.set_num_threads(next(iter(members.values())).config.threads)
+        rates = {slot: trainer.optimization.lr for slot, trainer in members.items()}
+        for trainer in members.values():
+            torch.manual_seed(derive_seed(trainer.config.seed, "epoch", trainer.epoch))
+            trainer.begin_epoch()
+        self._method.follow()
+        losses = self._train(members)
+        results: list[tuple[Trainer, EpochReport] | Ended] = []
+        share = time.perf_counter() - (time.perf_counter() - began) / len(members)
+        with self.pace.epoch():
+            for slot, trainer in members.items():
+                try:
+                    train = trainer.train_figures(losses[slot], rates[slot], {})
+                    logits = trainer.scores(trainer.stage.bundle.val)
+                    figures = trainer.validation.figures(logits, trainer.config)
+                    report = trainer.end_epoch(train, logits, *figures, share)
+                except DivergenceError as error:
+                    trainer.files.write_figures(trainer.history)
+                    results.append(Ended(trainer, error))
+                except OSError as error:
+                    results.append(Ended(trainer, error))
+                else:
+                    results.append((trainer, report))
+        self._method.follow()
+        for slot, result in zip(members, results, strict=True):
+            if isinstance(result, Ended) or result[0].finished:
+                self._remove(slot)
+        return results
+
+    def _train(self, members: dict[int, Trainer]) -> Tensor:
+        """One pass over the training split; returns mean losses (K,). Nothing is read back from the device."""
+        like = next(iter(members.values()))
+        split, device = like.stage.bundle.train, like.device
+        weight, bias = self._head.parameters["linear.weight"].whole, self._head.parameters["linear.bias"].whole
+        of_weight, of_bias = self._gradients["head.linear.weight"].whole, self._gradients["head.linear.bias"].whole
+        features = resident(split, device)
+        assert features is not None  # see kind_of
+        features = features.to(weight.dtype)
+        slots, num_classes, width = weight.shape
+        # Runs with the same seed at the same epoch see the same batches, which are then read once for all of them.
+        keys = {slot: (trainer.config.seed, trainer.epoch) for slot, trainer in members.items()}
+        first = next(iter(keys.values()))
+        sharing = runs_of([(slot, keys.get(slot, first)) for slot in range(slots)])
+        readers = {keys[slot]: trainer for slot, trainer in members.items()}
+        orders = {key: trainer.order()[0].to(device) for key, trainer in readers.items()}
+        total = torch.zeros(slots, dtype=torch.float64, device=device)
+        seen = 0
+        steps = like.steps_per_epoch
+        varying = [t for t in members.values() if not t.optimization.is_constant]
+        for number in range(steps):
+            places = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            indices = {key: order[places] for key, order in orders.items()}
+            count = len(indices[first])
+            inputs = {key: features.index_select(0, index) for key, index in indices.items()}
+            logits = torch.empty(slots, num_classes, count, dtype=weight.dtype, device=device)
+            index = torch.empty(slots, count, dtype=torch.int64, device=device)
+            for low, high, key in sharing:
+                flat = weight[low:high].view(-1, width)
+                torch.mm(flat, inputs[key].t(), out=logits[low:high].view(-1, count))
+                index[low:high] = indices[key]
+            logits = (logits + bias[:, :, None]).transpose(1, 2)  # (K, B, L)
+            observed = like.observed[index]
+            found = self._loss(logits, observed, index)
+            upstream = found.logits.transpose(1, 2).contiguous()  # (K, L, B)
+            torch.sum(upstream, dim=2, out=of_bias)
+            for low, high, key in sharing:
+                torch.mm(upstream[low:high].view(-1, count), inputs[key], out=of_weight[low:high].view(-1, width))
+            for name, gradient in found.parameters.items():
+                self._gradients[f"method.{name}"].whole.copy_(gradient)
+            self._optimizer.step()
+            for trainer in varying:
+                trainer.optimization.advance()
+            self._loss.after_step(logits, observed, index)
+            total += found.loss * count
+            seen += count
+            for trainer in members.values():
+                trainer.progress = (number + 1) / steps
+        for trainer in members.values():
+            if trainer.optimization.is_constant:
+                trainer.optimization.advance(steps)
+        return total / seen
