@@ -75,6 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     features.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
     features.set_defaults(command="features")
 
+    _add_cache_verbs(commands.add_parser("cache", help="decoded images and features on this machine's disk"))
+
     prior = commands.add_parser("prior", help="class prior of a finished run of csl in mode ignore, for csl")
     prior.add_argument("run", help="folder of the run, or its last.pt")
     prior.add_argument("--out", "-o", required=True, help="table to write, for method.prior_file")
@@ -113,6 +115,26 @@ def build_parser() -> argparse.ArgumentParser:
         listing.set_defaults(command="listing", listing=name)
     _add_setting_verbs(listing)
     return parser
+
+
+def _add_cache_verbs(cache: argparse.ArgumentParser) -> None:
+    """Add what ``plml cache`` does with cached arrays."""
+    verbs = cache.add_subparsers(title="verbs", metavar="list | build | verify | drop", required=True)
+    shown = verbs.add_parser("list", help="what is cached, its size and last use")
+    shown.add_argument("--json", action="store_true", help="print a list of JSON objects")
+    build = verbs.add_parser("build", help="decode images, or extract features with mode=linear, before anybody waits")
+    build.add_argument("config", nargs="+", metavar="CONFIG|path=value", help="YAML file or recipe:NAME, and overrides")
+    build.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
+    verify = verbs.add_parser("verify", help="compare every byte with the digests taken when it was written")
+    verify.add_argument("keys", nargs="*", metavar="KEY", help="beginning of a key (default: everything)")
+    drop = verbs.add_parser("drop", help="delete arrays that no live process uses")
+    drop.add_argument("keys", nargs="*", metavar="KEY", help="beginning of a key")
+    drop.add_argument("--unused-for", metavar="AGE", help="only what was not used for so long, for example 30d")
+    drop.add_argument("--to-size", metavar="SIZE", help="the least recently used, until this much is left: 20GB")
+    drop.add_argument("--all", action="store_true", help="everything")
+    drop.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    for action, verb in (("list", shown), ("build", build), ("verify", verify), ("drop", drop)):
+        verb.set_defaults(command="cache", action=action)
 
 
 def _add_setting_verbs(settings: argparse.ArgumentParser) -> None:

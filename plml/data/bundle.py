@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plml.data.source_images import SourceImages
+
 
 @dataclass(frozen=True)
 class Split:
@@ -20,6 +22,8 @@ class Split:
             memory-mapped.
         truth: (N, L) int8.
         observed: (N, L) int8.
+        sources: the part's images at source scale, which training crops are cut from; None where the inputs are no
+            files, or nothing is cropped.
     """
 
     ids: Sequence[str]
@@ -27,6 +31,7 @@ class Split:
     array: NDArray[np.uint8] | NDArray[np.float32]
     truth: Tensor
     observed: Tensor
+    sources: SourceImages | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -36,10 +41,29 @@ class Split:
         """Whether the inputs are images rather than features."""
         return self.array.ndim == 4
 
-    def gather(self, index: Tensor) -> Tensor:
-        """Return the inputs at split positions ``index`` (B,): uint8 (B, C, H, W), or float32 (B, D)."""
-        taken = torch.from_numpy(np.ascontiguousarray(self.array[self.rows[index.numpy()]]))
+    def gather(self, index: Tensor, *, pin: bool = False) -> Tensor:
+        """Return the inputs at split positions ``index`` (B,): uint8 (B, C, H, W), or float32 (B, D).
+
+        Images keep the order of the cache in memory, channels last. With ``pin`` the memory is page-locked, so that
+        a copy to a GPU overlaps with computing.
+        """
+        rows = self.rows[index.numpy()]
+        # One copy: numpy writes the rows into memory that torch's allocator keeps for the next batch.
+        shape = (len(rows), *self.array.shape[1:])
+        taken = torch.empty(shape, dtype=torch.uint8 if self.is_images else torch.float32, pin_memory=pin)
+        # Rows are valid by construction; in mode "raise" numpy would fill a buffer and copy it.
+        np.take(self.array, rows, axis=0, out=taken.numpy(), mode="clip")
         return taken.permute(0, 3, 1, 2) if self.is_images else taken
+
+    def gather_crops(self, index: Tensor, min_scale: float, device: torch.device) -> Tensor:
+        """Return a random crop of each image at ``index`` (B,), cut from ``sources``: uint8 (B, C, H, W) on ``device``.
+
+        The crops are those of RandomResizedCrop, of at least ``min_scale`` of the area, as large as the images of
+        ``array``. They are drawn from torch's default CPU generator.
+        """
+        if self.sources is None:
+            raise ValueError("this split has no images at source scale")
+        return self.sources.random_crops(self.rows[index.numpy()], min_scale, self.array.shape[1], device)
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,37 @@
 
 An array lives in a folder named after everything it depends on. Building it is resumable chunk by chunk, safe
 against other builders on the machine, and ends with a marker that is renamed into place; without the marker
-nobody reads the array.
+nobody reads the array. Every chunk has a SHA-256: what a killed build or a failing disk left behind is found by it
+and computed again. :mod:`plml.data.cache_entry` knows the files of a folder, lists, verifies and drops them.
 """
 
 import json
 import math
 import os
 import shutil
+import time
+import weakref
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from plml.data.pixels import RESIZE_RULE, decode
+from plml.data.cache_entry import (
+    build_lock,
+    chunk_digest,
+    damaged_chunks,
+    is_complete,
+    mark_used,
+    now,
+    write_json,
+    write_marker,
+)
 from plml.errors import DataError
 
 CHUNK = 256  # examples between two points from which a killed build goes on
@@ -60,47 +71,20 @@ def files_digest(paths: list[Path]) -> str:
     return sha.hexdigest()
 
 
-def cached_pixels(
-    paths: list[Path], size: int, *, cache_dir: Path, progress: bool = False
-) -> tuple[NDArray[np.uint8], str]:
-    """Return the images as a memory-mapped uint8 (N, size, size, 3) array, decoding those not decoded before.
-
-    Args:
-        paths: N image files.
-        size: side in pixels.
-        cache_dir: where arrays are kept.
-        progress: show a progress bar if the terminal can.
-
-    Returns:
-        The read-only array and the key that names it.
-
-    Raises:
-        DataError: a file is absent or unreadable (it is named), or the disk is too small.
-    """
-    import PIL
-
-    key = cache_key({"files": files_digest(paths), "size": size, "rule": RESIZE_RULE, "pillow": PIL.__version__})
-
-    with ThreadPoolExecutor(max_workers=available_cpus()) as pool:
-
-        def fill(array: NDArray[Any], start: int, stop: int) -> None:
-            # Decoding and resizing release the interpreter lock, so threads are as fast as processes here.
-            for row, image in zip(
-                range(start, stop), pool.map(lambda path: decode(path, size), paths[start:stop]), strict=True
-            ):
-                array[row] = image
-
-        shape = (len(paths), size, size, 3)
-        array = cached_array(
-            cache_dir / "pixels" / key, shape, np.dtype(np.uint8), fill, label="Decoding images", progress=progress
-        )
-    return array, key
-
-
 def cached_array(
-    folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], fill: Fill, *, label: str, progress: bool = False
+    folder: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    fill: Fill,
+    *,
+    label: str,
+    bounds: NDArray[np.int64] | None = None,
+    about: Mapping[str, Any] | None = None,
+    progress: bool = False,
 ) -> NDArray[Any]:
     """Return the array kept in ``folder`` as a read-only memory map, computing what is missing of it.
+
+    While the array is referenced, the process holds it in use, and nobody drops it.
 
     Args:
         folder: its name must change whenever the content would.
@@ -108,76 +92,102 @@ def cached_array(
         dtype: of the array.
         fill: computes one chunk; may raise DataError.
         label: what a progress bar says.
-        progress: show one if the terminal can.
+        bounds: (chunks + 1,) rows at which chunks begin, and the end; default: every ``CHUNK`` rows.
+        about: what the array is, for people: plain JSON data.
+        progress: show a progress bar if the terminal can.
+
+    Raises:
+        DataError: the folder cannot be made, or the disk is too small; and what ``fill`` raises.
     """
-    if not _complete(folder, shape, dtype):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be made ({error.strerror}); set PLML_CACHE_DIR to a folder") from None
-        with FileLock(folder / "lock"):  # the system releases it when its holder dies
-            if not _complete(folder, shape, dtype):
-                _build(folder, shape, dtype, fill, label, progress)
+    if bounds is None:
+        bounds = np.append(np.arange(0, shape[0], CHUNK, dtype=np.int64), shape[0])
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made ({error.strerror}); set PLML_CACHE_DIR to a folder") from None
+    held = mark_used(folder)
+    if not is_complete(folder, shape, dtype):
+        with build_lock(folder):  # the system releases it when its holder dies
+            if not is_complete(folder, shape, dtype):
+                _build(folder, shape, dtype, fill, bounds, label, about or {}, progress)
     array: NDArray[Any] = np.load(folder / "array.npy", mmap_mode="r", allow_pickle=False)
+    if held is not None:
+        weakref.finalize(array, os.close, held)
     return array
 
 
-def _build(folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], fill: Fill, label: str, progress: bool) -> None:
-    array, done = _open(folder, shape, dtype)
-    missing = [chunk for chunk in range(len(done)) if not done[chunk]]
-    _check_space(folder, len(missing) * CHUNK * math.prod(shape[1:]) * dtype.itemsize)
+def _build(
+    folder: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    fill: Fill,
+    bounds: NDArray[np.int64],
+    label: str,
+    about: Mapping[str, Any],
+    progress: bool,
+) -> None:
+    began = time.monotonic()
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made ({error.strerror}); set PLML_CACHE_DIR to a folder") from None
+    array, digests = _open(folder, shape, dtype, bounds)
+    digests[damaged_chunks(array, bounds, digests)] = 0  # a chunk that was cut short with the machine, for example
+    missing = [int(chunk) for chunk in np.flatnonzero(~digests.any(axis=1))]
+    rows = np.diff(bounds)
+    _check_space(folder, int(rows[missing].sum()) * math.prod(shape[1:]) * dtype.itemsize)
+    write_json(folder / "about.json", {**about, "begun": now()})
+
+    def seal(chunk: int) -> None:
+        digests[chunk] = chunk_digest(array, bounds, chunk)
+
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not (progress and console.is_terminal)) as bar:
-        task = bar.add_task(label, total=shape[0], completed=shape[0] - _rows(missing, shape[0]))
+    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = not (progress and console.is_terminal)
+    with (
+        Progress(*columns, console=console, transient=True, disable=hidden) as bar,
+        ThreadPoolExecutor(max_workers=1) as sealer,  # digests of one chunk while the next one is filled
+    ):
+        task = bar.add_task(label, total=shape[0], completed=shape[0] - int(rows[missing].sum()))
+        sealed: Future[None] | None = None
         for chunk in missing:
-            start, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, shape[0])
-            fill(array, start, stop)
-            array.flush()  # the rows are on disk before the chunk counts as done
-            done[chunk] = 1
-            done.flush()
-            bar.advance(task, stop - start)
-    marker = folder / "complete.tmp"
-    marker.write_text(json.dumps({"shape": shape, "dtype": dtype.str}), encoding="utf-8")
-    marker.replace(folder / "complete")
+            fill(array, int(bounds[chunk]), int(bounds[chunk + 1]))
+            if sealed is not None:
+                sealed.result()
+            sealed = sealer.submit(seal, chunk)
+            bar.advance(task, int(rows[chunk]))
+        if sealed is not None:
+            sealed.result()
+    array.flush()  # everything is on the disk before the marker says so
+    digests.flush()
+    write_marker(folder, shape, dtype, seconds=time.monotonic() - began)
 
 
 def _open(
-    folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]
+    folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any], bounds: NDArray[np.int64]
 ) -> tuple[np.memmap[Any, Any], np.memmap[Any, Any]]:
-    """Open array and chunk list of a build that was cut short, or start both anew."""
+    """Open array and chunk digests of a build that was cut short, or start both anew; all zeros: not computed."""
     from numpy.lib.format import open_memmap
 
-    chunks = (math.ceil(shape[0] / CHUNK),)
+    (folder / "complete").unlink(missing_ok=True)
+    chunks = len(bounds) - 1
     try:
-        array, done = (open_memmap(folder / name, mode="r+") for name in ("array.npy", "done.npy"))
-        if (array.shape, array.dtype, done.shape) == (shape, dtype, chunks):
-            return array, done
+        array, digests = (open_memmap(folder / name, mode="r+") for name in ("array.npy", "digests.npy"))
+        same_bounds = np.array_equal(np.load(folder / "bounds.npy", allow_pickle=False), bounds)
+        if same_bounds and (array.shape, array.dtype, digests.shape) == (shape, dtype, (chunks, 32)):
+            return array, digests
     except (OSError, ValueError):
         pass  # there is no earlier build, or it was cut short inside a file's head
-    (folder / "complete").unlink(missing_ok=True)
-    (folder / "done.npy").unlink(missing_ok=True)
+    (folder / "digests.npy").unlink(missing_ok=True)
     array = open_memmap(folder / "array.npy", mode="w+", dtype=dtype, shape=shape)
-    return array, open_memmap(folder / "done.npy", mode="w+", dtype=np.uint8, shape=chunks)
-
-
-def _complete(folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    """Whether the marker is there and the array is as long as it should be."""
-    try:
-        marker = json.loads((folder / "complete").read_text(encoding="utf-8"))
-        size = (folder / "array.npy").stat().st_size
-    except (OSError, ValueError):
-        return False
-    return marker == {"shape": list(shape), "dtype": dtype.str} and size >= math.prod(shape) * dtype.itemsize
-
-
-def _rows(chunks: list[int], num_rows: int) -> int:
-    return sum(min(CHUNK, num_rows - chunk * CHUNK) for chunk in chunks)
+    np.save(folder / "bounds.npy", bounds)
+    return array, open_memmap(folder / "digests.npy", mode="w+", dtype=np.uint8, shape=(chunks, 32))
 
 
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed + _SPARE > free:
         raise DataError(
-            f"{folder}: needs {needed / 2**30:.1f} GiB of disk, {free / 2**30:.1f} GiB are free; "
-            "set PLML_CACHE_DIR to a larger disk, or choose a smaller data.image_size"
+            f"{folder}: needs {needed / 2**30:.1f} GiB of disk, {free / 2**30:.1f} GiB are free; make room with "
+            "plml cache drop, set PLML_CACHE_DIR to a larger disk, or choose a smaller data.image_size"
         )

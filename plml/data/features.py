@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from plml.config import ModelConfig, TrainConfig
 from plml.data.cache import cache_key, cached_array, default_cache_dir
-from plml.data.inputs import Pixels, part_pixels, parts, read_source
+from plml.data.inputs import Pixels, describe_part, part_pixels, parts, read_source
 from plml.data.source import Part, Source
 from plml.models import build_model
 from plml.models.backbones import BACKBONES
@@ -76,6 +76,13 @@ def part_features(
         np.dtype(np.float32),
         extractor.fill,
         label=f"Extracting {label} features",
+        about={
+            **describe_part(source, part),
+            "images": len(part),
+            "image_size": pixels.array.shape[1],
+            "backbone": config.model.backbone,
+            "weights": config.model.weights or f"seed {config.seed}",
+        },
         progress=progress,
     )
     return array

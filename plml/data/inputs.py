@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plml.config import DataConfig
-from plml.data.cache import cached_pixels
+from plml.data.image_cache import cached_pixels, cached_sources
 from plml.data.source import DATASETS, Part, Source
+from plml.data.source_images import SourceImages
 from plml.errors import ConfigError
 
 
@@ -44,7 +45,8 @@ def part_pixels(source: Source, part: Part, data: DataConfig, *, cache_dir: Path
     """Return the decoded images of ``part``; raise ConfigError if it has features only or images of one fixed size."""
     size = data.image_size or source.image_size
     if part.paths is not None:
-        return Pixels(*cached_pixels(list(part.paths), size, cache_dir=cache_dir, progress=progress))
+        about = describe_part(source, part)
+        return Pixels(*cached_pixels(list(part.paths), size, cache_dir=cache_dir, about=about, progress=progress))
     if part.images is None:
         raise ConfigError(f"mode: data set '{source.name}' brings features and no images, so only mode: linear can run")
     if part.images.shape[1:3] != (size, size):
@@ -53,3 +55,19 @@ def part_pixels(source: Source, part: Part, data: DataConfig, *, cache_dir: Path
             f"not resized, got {size}"
         )
     return Pixels(part.images, sha256(np.ascontiguousarray(part.images).data).hexdigest()[:24])
+
+
+def part_sources(
+    source: Source, part: Part, data: DataConfig, *, cache_dir: Path, progress: bool = False
+) -> SourceImages | None:
+    """Return the images of ``part`` at source scale, for crops of ``data.image_size``; None if they are no files."""
+    if part.paths is None:
+        return None
+    size = data.image_size or source.image_size
+    about = describe_part(source, part)
+    return cached_sources(list(part.paths), size, cache_dir=cache_dir, about=about, progress=progress)
+
+
+def describe_part(source: Source, part: Part) -> dict[str, str]:
+    """Return the names of data set and part, for the description of a cached array."""
+    return {"data": source.name, "part": next(name for name, other in parts(source) if other is part)}

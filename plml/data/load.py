@@ -11,9 +11,10 @@ from plml.data.bundle import Bundle, Split
 from plml.data.cache import default_cache_dir
 from plml.data.digest import labels_digest
 from plml.data.features import part_features
-from plml.data.inputs import part_pixels, parts, read_source
+from plml.data.inputs import part_pixels, part_sources, parts, read_source
 from plml.data.observed import observe_parts
 from plml.data.source import Source
+from plml.data.source_images import SourceImages
 from plml.data.split import Rows, split_rows, subsample_rows
 from plml.labels import as_tensor
 
@@ -42,11 +43,12 @@ def load_bundle(
     source = read_source(data)
     observed = observe_parts(source, data)
     arrays = _arrays(source, config, cache_dir or default_cache_dir(), device, progress)
+    sources = _sources(source, config, cache_dir or default_cache_dir(), progress)
     train_rows, val_rows = _rows(source, config)
     val_part = "train" if source.val is None else "val"
     official = dict(parts(source))
 
-    def split(name: str, rows: Rows) -> Split:
+    def split(name: str, rows: Rows, sources: SourceImages | None = None) -> Split:
         part = official[name]
         return Split(
             ids=[part.ids[row] for row in rows],
@@ -54,12 +56,13 @@ def load_bundle(
             array=arrays[name],
             truth=as_tensor(part.truth[rows]),
             observed=as_tensor(observed[name][rows]),
+            sources=sources,
         )
 
     return Bundle(
         name=source.name,
         class_names=tuple(source.class_names),
-        train=split("train", train_rows),
+        train=split("train", train_rows, sources),
         val=split(val_part, val_rows),
         test=split("test", np.arange(len(source.test), dtype=np.int64)),
         expected_positives=data.expected_positives or source.expected_positives,
@@ -67,6 +70,23 @@ def load_bundle(
         digest=labels_digest(source.digest, observed.values()),
         image_size=_image_size(source, config),
     )
+
+
+def cache_inputs(
+    config: TrainConfig, *, cache_dir: Path | None = None, device: torch.device | None = None, progress: bool = False
+) -> None:
+    """Decode images and extract features as far as ``config`` needs and the cache lacks them; draw no labels."""
+    source = read_source(config.data)
+    folder = cache_dir or default_cache_dir()
+    _arrays(source, config, folder, device, progress)
+    _sources(source, config, folder, progress)
+
+
+def _sources(source: Source, config: TrainConfig, cache_dir: Path, progress: bool) -> SourceImages | None:
+    """Images at source scale, if training cuts crops out of them."""
+    if config.mode == "linear" or config.data.crop_scale is None:
+        return None
+    return part_sources(source, source.train, config.data, cache_dir=cache_dir, progress=progress)
 
 
 def _arrays(

@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from plml.data import cache
-from plml.data.cache import CHUNK, cached_array, cached_pixels, default_cache_dir
+from plml.data import image_cache
+from plml.data.cache import CHUNK, cached_array, default_cache_dir
+from plml.data.image_cache import cached_pixels
 from plml.data.pixels import resize
 from plml.errors import DataError
 
@@ -69,7 +70,7 @@ def test_pixels_are_those_of_decoding_each_time(photos: list[Path], tmp_path: Pa
 
 def test_second_call_decodes_nothing(photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, key = cached_pixels(photos, 16, cache_dir=tmp_path)
-    monkeypatch.setattr(cache, "decode", forbidden)
+    monkeypatch.setattr(image_cache, "decode", forbidden)
     assert cached_pixels(photos, 16, cache_dir=tmp_path)[1] == key
 
 
@@ -83,7 +84,7 @@ def test_key_changes_with_all_that_pixels_depend_on(
     keys.append(cached_pixels(photos, 16, cache_dir=tmp_path)[1])
     monkeypatch.setattr("PIL.__version__", "0.1")
     keys.append(cached_pixels(photos, 16, cache_dir=tmp_path)[1])
-    monkeypatch.setattr(cache, "RESIZE_RULE", "another")
+    monkeypatch.setattr(image_cache, "RESIZE_RULE", "another")
     keys.append(cached_pixels(photos, 16, cache_dir=tmp_path)[1])
     assert len(set(keys)) == len(keys)
 
@@ -115,7 +116,7 @@ def test_builder_killed_midway_is_continued(tmp_path: Path) -> None:
     builder.send_signal(signal.SIGKILL)
     builder.wait()
     assert not (folder / "complete").exists()
-    done_before = int(np.load(folder / "done.npy").sum())
+    done_before = int(np.load(folder / "digests.npy").any(axis=1).sum())
     assert done_before >= 2
 
     filled: list[int] = []
@@ -182,7 +183,10 @@ def test_damaged_array_is_built_anew(tmp_path: Path, damage: Callable[[Path], ob
 def test_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**20))
-    with pytest.raises(DataError, match=r"needs 0\.0 GiB of disk, 0\.0 GiB are free; set PLML_CACHE_DIR"):
+    with pytest.raises(
+        DataError,
+        match=r"needs 0\.0 GiB of disk, 0\.0 GiB are free; make room with plml cache",
+    ):
         cached_array(tmp_path / "a", (400, 2), UINT8, forbidden, label="x")
 
 
