@@ -19,7 +19,7 @@ from torch import Tensor
 
 from plml.compat import Compat
 from plml.labels import NEGATIVE, POSITIVE, UNKNOWN
-from plml.ranks import rank_positives, real, row_sums
+from plml.ranks import Ranks, rank_positives, real, row_counts, row_sums
 
 ASL_EPSILON = 1e-8
 
@@ -181,12 +181,12 @@ def threshold_metrics(
         threshold: in the units of ``scores``.
         compat: see the module.
     """
-    figures = _threshold_metrics(_count(scores, target == POSITIVE, target != UNKNOWN, threshold), compat)
-    return ThresholdMetrics(*torch.stack(figures).masked_fill(_broken(scores), torch.nan))
+    figures = _threshold_metrics(_count_columns(scores, target, threshold), compat)
+    return ThresholdMetrics(*(100.0 * figures).masked_fill(_broken(scores), torch.nan))
 
 
 class _Counts(NamedTuple):
-    """Known entries of each class; (..., L), of the labels alone (L,)."""
+    """Known entries of each class as float64; (..., L), of the labels alone (L,)."""
 
     hits: Tensor  # predicted and positive
     predicted: Tensor
@@ -195,32 +195,38 @@ class _Counts(NamedTuple):
 
 
 def _count(scores: Tensor, positive: Tensor, known: Tensor, threshold: float) -> _Counts:
-    predicted = (scores >= threshold) & known
-    return _Counts((predicted & positive).sum(-2), predicted.sum(-2), positive.sum(-2), known.sum(-2))
+    """Count along rows, one class each; along columns it takes several times as long."""
+    predicted = (scores >= threshold) & known  # (..., L, N)
+    return _Counts(*map(row_counts, (predicted & positive, predicted, positive, known)))
 
 
-def _threshold_metrics(counts: _Counts, compat: Compat) -> ThresholdMetrics:
+def _count_columns(scores: Tensor, target: Tensor, threshold: float) -> _Counts:
+    classes = target.mT.contiguous()
+    return _count(scores.mT.contiguous(), classes == POSITIVE, classes != UNKNOWN, threshold)
+
+
+def _threshold_metrics(counts: _Counts, compat: Compat) -> Tensor:
+    """Return the seven figures of :class:`ThresholdMetrics` in its order, in [0, 1], (7, ...)."""
     hits, predicted, positive, _ = counts
-    part = torch.stack([hits, hits, 2 * hits])  # (3, ..., L): precision, recall and F1 of each class
+    part = torch.stack([hits, hits, hits + hits])  # (3, ..., L): precision, recall and F1 of each class
     whole = torch.stack([predicted, positive.expand_as(predicted), predicted + positive])
     classes = torch.ones_like(positive, dtype=torch.bool) if compat == "reference" else positive > 0
-    overall, by_class = _ratio(part.sum(-1), whole.sum(-1)), _mean(_ratio(part, whole), classes)  # (3, ...)
-    precision, recall = both = torch.stack([overall[:2], by_class[:2]], dim=1)  # (2, ...) each
-    total = both.sum(0)
-    f1 = 2.0 * precision * recall / total.where(total > 0, 1.0)  # 0 when both are 0
-    columns = [*torch.stack([precision, recall, f1], dim=1).flatten(0, 1), by_class[2]]
-    return ThresholdMetrics(*(100.0 * torch.stack(columns)))
+    overall, by_class = part.sum(-1) / whole.sum(-1).clamp(min=1), _mean(part / whole.clamp(min=1), classes)
+    both = torch.stack([overall[:2], by_class[:2]])  # (2, 2, ...): overall and by class; precision and recall
+    precision, recall = both.unbind(1)
+    total = precision + recall  # 0 where both are 0, and so is F1 then
+    f1 = (2.0 * precision * recall / total.clamp(min=torch.finfo(total.dtype).tiny))[:, None]
+    return torch.cat([torch.cat([both, f1], dim=1).flatten(0, 1), by_class[2:]])
 
 
 def hamming_loss(scores: Tensor, target: Tensor, *, threshold: float = 0.5) -> Tensor:
     """Return the share of known entries whose prediction ``scores >= threshold`` is wrong, in [0, 1], (...,)."""
-    counts = _count(scores, target == POSITIVE, target != UNKNOWN, threshold)
-    return _hamming_loss(counts).masked_fill(_broken(scores), torch.nan)
+    return _hamming_loss(_count_columns(scores, target, threshold)).masked_fill(_broken(scores), torch.nan)
 
 
 def _hamming_loss(counts: _Counts) -> Tensor:
     wrong = counts.predicted + counts.positive - 2 * counts.hits
-    return _ratio(wrong.sum(-1), counts.known.sum(-1))
+    return wrong.sum(-1) / counts.known.sum(-1).clamp(min=1)
 
 
 class RankingMetrics(NamedTuple):
@@ -243,28 +249,35 @@ def ranking_metrics(scores: Tensor, target: Tensor) -> RankingMetrics:
 
     Ties count against the prediction, as in scikit-learn. The last three leave out images without positives.
     """
-    return _ranking_metrics(scores, target == POSITIVE, target != UNKNOWN)
+    known = target != UNKNOWN
+    ranks = rank_positives(scores, target == POSITIVE, known)  # one image a row
+    means = _ranking_metrics(ranks, row_counts(known), scores.shape[-1])
+    return RankingMetrics(*means.masked_fill(ranks.broken.any(-1), torch.nan))
 
 
-def _ranking_metrics(scores: Tensor, positive: Tensor, known: Tensor) -> RankingMetrics:
-    ranks = rank_positives(scores, positive, known)  # one row an image
+def _ranking_metrics(ranks: Ranks, known: Tensor, num_classes: int) -> Tensor:
+    """Return the figures of :class:`RankingMetrics` in its order, (4, ...).
+
+    Args:
+        ranks: of images.
+        known: (N,) number of known labels of each image.
+        num_classes: L.
+    """
     above, count = ranks.above * ranks.taken, ranks.positives  # (..., N, W), (N,)
     wrong = above - ranks.hits * ranks.taken  # negatives at or above each positive
-    pairs = count * (known.sum(-1) - count)
-    some = count > 0
-    # (4, ..., N), all 0 for images that are left out. The best positive is the last, the deepest has most above.
-    sums = torch.stack(
+    pairs = count * (known - count)
+    deepest = above.amax(-1) if above.shape[-1] else row_sums(above)  # of the worst positive; 0 without one
+    each = torch.stack(  # (4, ..., N), 0 for images that are left out
         [
             row_sums(wrong) / pairs.clamp(min=1),
-            real(wrong[..., -1:].sum(-1) > 0),
-            real(above.sum(-1)) if not above.shape[-1] else (above.amax(-1) - 1).clamp(min=0) / scores.shape[-1],
+            real(wrong[..., :1].any(-1)),  # of the best positive
+            (deepest - 1).clamp(min=0) / num_classes,
             ranks.precision() / count.clamp(min=1),
         ]
     )
-    images = torch.stack([(pairs > 0).sum(-1), *(some.sum(-1),) * 3]).clamp(min=1)  # (4,) or (4, ...)
-    totals = row_sums(sums)  # (4, ...)
-    means = totals / images.reshape(images.shape + (1,) * (totals.dim() - images.dim()))
-    return RankingMetrics(*means.masked_fill(ranks.broken.any(-1), torch.nan))
+    pairs, some = row_counts(pairs > 0).clamp(min=1), row_counts(count > 0).clamp(min=1)
+    totals = row_sums(each)  # (4, ...)
+    return torch.cat([totals[:1] / pairs, totals[1:] / some])
 
 
 def multilabel_metrics(
@@ -300,18 +313,19 @@ def stacked_multilabel_metrics(
         threshold: see :func:`multilabel_metrics`.
         compat: see the module.
     """
-    probabilities = logits.sigmoid()
-    scores = probabilities if compat == "reference" else logits
     positive, known = target == POSITIVE, target != UNKNOWN
-    counts = _count(probabilities, positive, known, threshold)
-    ranks = rank_positives(scores.mT, positive.mT.contiguous(), known.mT.contiguous())
+    by_class, is_positive, is_known = (entries.mT.contiguous() for entries in (logits, positive, known))  # (..., L, N)
+    probabilities = by_class.sigmoid()
+    counts = _count(probabilities, is_positive, is_known, threshold)
+    ranks = rank_positives(probabilities if compat == "reference" else by_class, is_positive, is_known)
     present = counts.positive > 0
-    figures = {"mAP": _class_mean(ranks.precision() / counts.positive, present, counts.known > 0, compat)}
-    figures |= _threshold_metrics(counts, compat)._asdict()
-    figures["hamming_loss"] = 100.0 * _hamming_loss(counts)
-    figures |= {name: 100.0 * value for name, value in _ranking_metrics(scores, positive, known)._asdict().items()}
-    table = torch.stack(list(figures.values()), dim=1)  # (K, 13)
-    table = table.masked_fill(_broken(logits)[:, None], torch.nan)
-    empty = real((~present).sum()).expand(len(table), 1)
-    names = (*figures, "empty_classes")
-    return [dict(zip(names, row, strict=True)) for row in torch.cat([table, empty], dim=1).tolist()]  # the host copy
+    mean_ap = _class_mean(ranks.precision() / counts.positive, present, counts.known > 0, compat)  # (K,), percent
+    # One image a row.
+    image_ranks = rank_positives(logits.sigmoid() if compat == "reference" else logits, positive, known)
+    ranking = _ranking_metrics(image_ranks, row_counts(known), logits.shape[-1])
+    shares = torch.cat([_threshold_metrics(counts, compat), _hamming_loss(counts)[None], ranking])  # (12, K)
+    figures = torch.cat([mean_ap[None], 100.0 * shares]).masked_fill(_broken(logits), torch.nan)
+    empty = row_counts(~present).expand(1, len(logits))
+    rows = torch.cat([figures, empty]).T.tolist()  # the one host copy
+    names = ("mAP", *ThresholdMetrics._fields, "hamming_loss", *RankingMetrics._fields, "empty_classes")
+    return [dict(zip(names, row, strict=True)) for row in rows]
