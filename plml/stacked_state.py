@@ -48,7 +48,7 @@ class StackedModule:
 
     def leave(self, slot: int) -> None:
         """Give the module of ``slot`` tensors of its own again."""
-        self._each(self._joined.pop(slot), lambda name, tensor: tensor.detach().clone())
+        self._each(self._joined.pop(slot), lambda _, tensor: tensor.detach().clone())
 
     def follow(self) -> None:
         """Move tensors back that a module has replaced by others, in a hook for example."""

@@ -1,7 +1,5 @@
 """Population training: every run gets what it would get alone."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
