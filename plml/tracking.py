@@ -111,7 +111,8 @@ class Tracker(Pages):
 
         def create(client: "MlflowClient") -> str:
             run_id: str = client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id
-            _log_params(run_id, flat_params(params, log_scaled), client)
+            if params:
+                _log_params(run_id, flat_params(params, log_scaled), client)
             return run_id
 
         return self._call(create, f"create run '{name}'")
@@ -152,6 +153,35 @@ class Tracker(Pages):
         """Write the metrics of ``reports`` by step; telling a report again changes nothing."""
         for batch in batches(list(reports)):
             self._call(partial(_log_points, run_id, batch), f"log metrics of run {run_id}")
+
+    def write_run(
+        self,
+        run_id: str,
+        *,
+        reports: Sequence[EpochReport] = (),
+        params: Mapping[str, Any] | None = None,
+        log_scaled: Collection[str] = (),
+        tags: Mapping[str, str] | None = None,
+        status: Literal["FINISHED", "FAILED", "KILLED"] | None = None,
+    ) -> None:
+        """Write whatever is given in as few calls as MLflow's limits allow: a whole short run takes two.
+
+        Args:
+            run_id: the run.
+            reports: as for :meth:`log_reports`.
+            params: as for :func:`flat_params`, parameters the run does not have yet.
+            log_scaled: as for :func:`flat_params`.
+            tags: tags to set or replace.
+            status: ends the run.
+        """
+        texts = flat_params(params or {}, log_scaled)
+        groups = batches(reports) or ([[]] if texts or tags else [])
+        for place, group in enumerate(groups):
+            first = place == 0
+            write = partial(_write, run_id, group, texts if first else {}, (tags or {}) if first else {})
+            self._call(write, f"write run {run_id}")
+        if status is not None:
+            self._call(lambda client: client.set_terminated(run_id, status=status), f"end run {run_id}")
 
     def delivered_epochs(self, run_id: str) -> set[int]:
         """Return the epochs whose reports the store holds."""
@@ -369,10 +399,25 @@ def _log_params(run_id: str, texts: Mapping[str, str], client: "MlflowClient") -
 
 def _log_points(run_id: str, reports: Sequence[EpochReport], client: "MlflowClient") -> None:
     """Write all points of ``reports``."""
-    from mlflow.entities import Metric
+    _write(run_id, reports, {}, {}, client)
 
-    points = [Metric(*point) for report in reports for point in metric_points(report)]
-    client.log_batch(run_id, metrics=points)
+
+def _write(
+    run_id: str,
+    reports: Sequence[EpochReport],
+    params: Mapping[str, str],
+    tags: Mapping[str, str],
+    client: "MlflowClient",
+) -> None:
+    """Write the points of ``reports``, parameters and tags; the client splits what is too long."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    client.log_batch(
+        run_id,
+        metrics=[Metric(*point) for report in reports for point in metric_points(report)],
+        params=[Param(*item) for item in params.items()],
+        tags=[RunTag(key, str(value)) for key, value in tags.items()],
+    )
 
 
 def _search(experiment_ids: list[str], client: "MlflowClient", page_token: str | None) -> "PagedList[Run]":

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 def close_study(ledger: "Ledger", runs: "TrialRuns", console: Console, *, unfinished: bool) -> None:
     """Deliver what is missing, write and show the study's tables and figures, and end its MLflow run."""
     study, folder = ledger.study, ledger.folder
-    with console.status("writing leaderboard and figures ..."):
+    with console.status("delivering to MLflow ...") as status:
+        runs.drain(lambda left: status.update(f"delivering to MLflow, {left} trials left ..."))
         runs.deliver()
+        status.update("writing leaderboard and figures ...")
         best = best_trials(ledger.optuna, study.config.track.top_k)
         runs.upload_best(best)
         board = write_leaderboard(ledger.optuna, folder.path)

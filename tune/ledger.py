@@ -109,6 +109,10 @@ class Ledger:
         """Return the study's own trials, see :func:`counted_trials`."""
         return counted_trials(self.optuna, states or None)
 
+    def total(self) -> int:
+        """Return the number that the next trial gets; prior knowledge and known configurations have numbers too."""
+        return self._index.total
+
     def begun(self) -> int:
         """Return how many unique configurations were begun."""
         return self._index.begun

@@ -4,9 +4,9 @@ MLflow trouble never stops a study: each failure is told once, calls are left ou
 :meth:`TrialRuns.deliver` brings everything up to date as soon as the store answers.
 """
 
-import json
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,6 +16,7 @@ from plml.config import TrainConfig, load_config
 from plml.errors import PlmlError
 from plml.report import EpochReport
 from plml.tracking import Tracker, TrackingError
+from tune.delivery import Delivery, read_reports
 from tune.folders import StudyFolder
 from tune.ledger import Ledger
 from tune.records import open_study, state_of
@@ -45,32 +46,32 @@ class TrialRuns:
     """
 
     def __init__(self, uri: str | None, ledger: Ledger, warn: Callable[[str], None]) -> None:
-        self.uri, self.ledger, self._warn = uri, ledger, warn
+        self.uri, self.ledger, self.warn = uri, ledger, warn
         self.folder: StudyFolder = ledger.folder
         self.tracker = Tracker(uri) if uri else None
         self.experiment_id: str | None = None
         self.study_run: str | None = None
+        self.uid = ledger.uid  # tells this study's runs from those of another of the same name
+        self._first_number = ledger.total()  # trials from here on had no run before this launch
+        self._unsure: set[str] = set()  # keys of runs that were perhaps made: the store did not answer
         self._quiet_until = 0.0
         self._told = False
+        self._opening = threading.Lock()
+        self.delivery = Delivery(self)
 
-    @property
-    def uid(self) -> str:
-        """What tells this study's runs from those of another of the same name in the same experiment."""
-        uid: str = self.ledger.optuna.user_attrs["uid"]
-        return uid
-
-    def _guarded(self, call: Callable[[Tracker, str], T]) -> T | None:
+    def guarded(self, call: Callable[[Tracker, str], T]) -> T | None:
         """Run ``call`` with tracker and experiment; on trouble warn, be quiet for a while and return None."""
         if self.tracker is None or time.monotonic() < self._quiet_until:
             return None
         try:
-            if self.experiment_id is None:
-                self.experiment_id = self.tracker.open_experiment(f"plml/{self.folder.name}")
+            with self._opening:  # a new database breaks when two open it at once
+                if self.experiment_id is None:
+                    self.experiment_id = self.tracker.open_experiment(f"plml/{self.folder.name}")
             return call(self.tracker, self.experiment_id)
         except TrackingError as error:
             self._quiet_until = time.monotonic() + QUIET_S
             if not self._told:
-                self._warn(f"MLflow: {error}; the study goes on, and the same command delivers everything later")
+                self.warn(f"MLflow: {error}; the study goes on, and the same command delivers everything later")
             self._told = True
             return None
 
@@ -95,14 +96,14 @@ class TrialRuns:
                 tracker.set_tags(run, {"mlflow.note.content": study.config.description})
             return run
 
-        self.study_run = self._guarded(find_or_create)
+        self.study_run = self.guarded(find_or_create)
 
     def with_study_run(self, call: Callable[[Tracker, str], T]) -> T | None:
         """Run ``call`` with the tracker and the id of the study's run; trouble is told, not raised."""
         if self.study_run is None:
             self.open_study()
         run = self.study_run
-        return None if run is None else self._guarded(lambda tracker, _: call(tracker, run))
+        return None if run is None else self.guarded(lambda tracker, _: call(tracker, run))
 
     def close_study(self, state: str, metrics: Mapping[str, float]) -> None:
         """End the study's run with its figures."""
@@ -119,34 +120,57 @@ class TrialRuns:
 
     def begin(self, trial: FrozenTrial, config: TrainConfig) -> str | None:
         """Return the trial's RUNNING run, made or opened again; None when MLflow is not to be had."""
-        return self._guarded(lambda tracker, experiment: self._open(tracker, experiment, trial, config, "RUNNING"))
+        return self.guarded(lambda tracker, experiment: self.open_run(tracker, experiment, trial, config, "RUNNING"))
 
     def end(self, trial: FrozenTrial) -> None:
         """Deliver what is missing of an ended trial and close its run."""
-        self._guarded(lambda tracker, experiment: self._deliver(tracker, experiment, trial))
+        self.guarded(lambda tracker, experiment: self.deliver_run(tracker, experiment, trial))
+
+    def begin_soon(self, trial: FrozenTrial, config: TrainConfig) -> None:
+        """Have the trial's run made, and its curves brought from its run folder, by a thread; returns at once.
+
+        For trials whose worker does not write to MLflow itself.
+        """
+        if self.tracker is not None:
+            self.delivery.begin(trial, config)
+
+    def end_soon(self, trial: FrozenTrial) -> None:
+        """As :meth:`end`, by the thread, without copying files; returns at once."""
+        if self.tracker is not None:
+            self.delivery.end(trial)
+
+    def drain(self, progress: Callable[[int], None] | None = None) -> None:
+        """Wait until the thread has told everything that is to be told; trouble with MLflow ends it early.
+
+        Args:
+            progress: is called with the number of runs that are left, about twice a second.
+        """
+        self.delivery.drain(progress)
 
     def deliver(self) -> None:
         """Bring the runs of all trials that are not being trained up to date; those that are already are skipped."""
         self._quiet_until = 0.0
         for trial in self.ledger.trials():
             done = self.ledger.noted(trial.user_attrs["key"]).get("delivered")
-            if state_of(trial) in STATUS and done != self._receipt(trial):
+            if state_of(trial) in STATUS and done != self.receipt(trial):
                 self.end(trial)
 
     def upload_best(self, trials: Iterable[FrozenTrial]) -> None:
-        """Store the checkpoints of the given trials with their runs, once."""
+        """Store checkpoint and files of the given trials with their runs, once."""
         for trial in trials:
             key, run = trial.user_attrs["key"], self.run_of(trial)
             file = self.folder.trial(key) / "best.pt"
-            if run is None or not file.is_file() or self.ledger.noted(key).get("uploaded") == self.uri:
+            if run is None or self.ledger.noted(key).get("uploaded") == self.uri:
                 continue
 
             def upload(tracker: Tracker, experiment: str, run: str = run, file: Path = file) -> bool:
                 del experiment
-                tracker.log_artifact(run, file, "checkpoint")
+                self._copy_files(tracker, run, file.parent)
+                if file.is_file():
+                    tracker.log_artifact(run, file, "checkpoint")
                 return True
 
-            if self._guarded(upload):
+            if self.guarded(upload):
                 self.ledger.note(key, uploaded=self.uri)
 
     def run_of(self, trial: FrozenTrial) -> str | None:
@@ -154,61 +178,137 @@ class TrialRuns:
         run = self.ledger.noted(trial.user_attrs["key"]).get("run")
         return run["id"] if run and run["uri"] == self.uri else None
 
-    def _receipt(self, trial: FrozenTrial) -> list[Any]:
+    def receipt(self, trial: FrozenTrial) -> list[Any]:
+        """What is noted of a delivery: it is up to date while this does not change."""
         return [self.uri, state_of(trial), trial.number, trial.user_attrs.get("attempt")]
 
-    def _open(
-        self, tracker: Tracker, experiment: str, trial: FrozenTrial, config: TrainConfig | None, state: str
+    def open_run(
+        self,
+        tracker: Tracker,
+        experiment: str,
+        trial: FrozenTrial,
+        config: TrainConfig | None,
+        state: str,
+        *,
+        with_params: bool = True,
     ) -> str:
-        """Return the trial's run: the one it has, one that a killed driver made but could not note, or a new one."""
-        study, key = self.ledger.study, trial.user_attrs["key"]
+        """Return the trial's run: the one it has, one that a killed driver made but could not note, or a new one.
+
+        Args:
+            tracker: MLflow.
+            experiment: id of the study's experiment.
+            trial: the trial.
+            config: what it trains; None for a point that cannot be trained.
+            state: tag of a run that is made or opened again.
+            with_params: False leaves parameters of a new run to the caller.
+
+        Raises:
+            TrackingError: MLflow refuses or does not answer.
+        """
+        key = trial.user_attrs["key"]
         name = {"plml.kind": "trial", "plml.study_uid": self.uid, "plml.key": key}
         changing = {"plml.state": state, "plml.attempt": str(trial.user_attrs.get("attempt", 1))}
-        noted = self.run_of(trial)
-        run = noted or next(iter(tracker.find_runs(experiment, name)), None)
-        params: Mapping[str, Any] = config.flat() if config else trial.user_attrs["values"]
+        noted = run = self.run_of(trial)
+        if run is None and not self.is_new(trial):
+            run = next(iter(tracker.find_runs(experiment, name)), None)
+        params, scaled = self.params_of(trial, config), self.ledger.study.space.log_paths
         if run is None:
-            tags = {**name, **changing, "plml.study": study.name}
-            if config is not None:
-                seeds = study.config.seeds or [config.seed]
-                tags |= {
-                    "plml.method": config.method["name"],
-                    "plml.setting": config.data.observation["name"],
-                    "plml.seed": ",".join(map(str, seeds)),
-                    "plml.observation_seed": str(config.data.observation_seed),
-                    "plml.fingerprint": config.fingerprint,
-                    "plml.selection": f"{config.selection.criterion} on {config.selection.labels} labels",
-                }
+            tags = {**name, **changing, "plml.study": self.ledger.study.name, **self._config_tags(config)}
             label = "-".join([key, *([config.method["name"]] if config else ["invalid"])])
-            run = tracker.create_run(experiment, label, params=params, tags=tags, log_scaled=study.space.log_paths)
+            self._unsure.add(key)
+            run = tracker.create_run(
+                experiment, label, params=params if with_params else {}, tags=tags, log_scaled=scaled
+            )
+            self._unsure.discard(key)
         else:
             tracker.reopen_run(run)
             tracker.set_tags(run, changing)
             if noted is None:
-                tracker.complete_params(run, params, log_scaled=study.space.log_paths)
+                tracker.complete_params(run, params, log_scaled=scaled)
         if noted != run:
             self.ledger.note(key, run={"uri": self.uri, "id": run})
         return run
 
-    def _deliver(self, tracker: Tracker, experiment: str, trial: FrozenTrial) -> None:
+    def is_new(self, trial: FrozenTrial) -> bool:
+        """Whether nobody can have made a run of this trial, so that there is no need to look for it."""
+        key = trial.user_attrs["key"]
+        return trial.number >= self._first_number and key not in self._unsure and self.run_of(trial) is None
+
+    def params_of(self, trial: FrozenTrial, config: TrainConfig | None) -> Mapping[str, Any]:
+        """Return the parameters of a trial's run."""
+        return config.flat() if config else trial.user_attrs["values"]
+
+    def _config_tags(self, config: TrainConfig | None) -> dict[str, str]:
+        if config is None:
+            return {}
+        seeds = self.ledger.study.config.seeds or [config.seed]
+        return {
+            "plml.method": config.method["name"],
+            "plml.setting": config.data.observation["name"],
+            "plml.seed": ",".join(map(str, seeds)),
+            "plml.observation_seed": str(config.data.observation_seed),
+            "plml.fingerprint": config.fingerprint,
+            "plml.selection": f"{config.selection.criterion} on {config.selection.labels} labels",
+        }
+
+    def deliver_run(
+        self,
+        tracker: Tracker,
+        experiment: str,
+        trial: FrozenTrial,
+        *,
+        config: TrainConfig | None = None,
+        told: Collection[int] | None = None,
+        with_params: bool = False,
+        files: bool = True,
+    ) -> None:
+        """Write what is missing of an ended trial and close its run.
+
+        Args:
+            tracker: MLflow.
+            experiment: id of the study's experiment.
+            trial: the trial, ended or interrupted.
+            config: its configuration if it is at hand.
+            told: epochs whose reports the store holds; None: ask it.
+            with_params: the run has no parameters yet.
+            files: copy configuration, result and pictures into the run.
+
+        Raises:
+            TrackingError: MLflow refuses or does not answer.
+        """
         key, state = trial.user_attrs["key"], state_of(trial)
         folder = self.folder.trial(key)
-        run = self.run_of(trial) or self._open(tracker, experiment, trial, self._config_of(trial), state)
+        run = self.run_of(trial)
+        if run is None:
+            config = config or self._config_of(trial)
+            new = self.is_new(trial)
+            run = self.open_run(tracker, experiment, trial, config, state, with_params=not new)
+            told, with_params = ((), True) if new else (told, False)
         reports = read_reports(folder)
-        if reports:
-            told = tracker.delivered_epochs(run)
-            tracker.log_reports(run, [report for report in reports if report.epoch not in told])
+        if told is None:
+            told = tracker.delivered_epochs(run) if reports else ()
+        tags = {"plml.state": state, "plml.folder": str(folder)}
+        for name in ("reason", "error"):
+            if name in trial.user_attrs:
+                tags[f"plml.{name}"] = str(trial.user_attrs[name])
+        if files:
+            self._copy_files(tracker, run, folder)
+        tracker.write_run(
+            run,
+            reports=[report for report in reports if report.epoch not in told],
+            params=self.params_of(trial, config) if with_params else {},
+            log_scaled=self.ledger.study.space.log_paths,
+            tags=tags,
+            status=STATUS[state],
+        )
+        self.ledger.note(key, delivered=self.receipt(trial))
+
+    def _copy_files(self, tracker: Tracker, run: str, folder: Path) -> None:
         for name in ("config.yaml", "result.json"):
             if (folder / name).is_file():
                 tracker.log_artifact(run, folder / name)
         for picture in trial_matrices(folder):
             tracker.log_artifact(run, picture, "matrices")
-        tags = {"plml.state": state, "plml.folder": str(folder)}
-        for name in ("reason", "error"):
-            if name in trial.user_attrs:
-                tags[f"plml.{name}"] = str(trial.user_attrs[name])
-        tracker.end_run(run, STATUS[state], tags)
-        self.ledger.note(key, delivered=self._receipt(trial))
 
     def _config_of(self, trial: FrozenTrial) -> TrainConfig | None:
         """The trial's configuration; None for a point that cannot be trained."""
@@ -217,21 +317,6 @@ class TrialRuns:
         except PlmlError:
             file = self.folder.trial(trial.user_attrs["key"]) / "config.yaml"
             return load_config(file) if file.is_file() else None
-
-
-def read_reports(folder: Path) -> list[EpochReport]:
-    """Return the reports in a run folder's ``metrics.jsonl``; a damaged line and what follows it is left out."""
-    file = folder / "metrics.jsonl"
-    reports: list[EpochReport] = []
-    if not file.is_file():
-        return reports
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            row: dict[str, Any] = json.loads(line)
-            reports.append(EpochReport(**row))
-        except (ValueError, TypeError):
-            break
-    return reports
 
 
 def discard_runs(folder: StudyFolder, uri: str, warn: Callable[[str], None]) -> None:
