@@ -98,6 +98,16 @@ def asl_mean_average_precision(scores: Tensor, target: Tensor) -> Tensor:
     return 100.0 * row_sums(ap) / ap.shape[-1]
 
 
+def probabilities(logits: Tensor) -> Tensor:
+    """Return the sigmoid of logits, equal logits giving equal probabilities, in single precision at least.
+
+    ``torch.sigmoid`` does not: on a CPU its last bit depends on whether an entry falls into a full vector or into the
+    rest behind it, which breaks ties by where scores lie in memory.
+    """
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return wide.detach().neg().exp_().add_(1.0).reciprocal_()
+
+
 class PartialMetrics(NamedTuple):
     """CSL's figures on partially known labels."""
 
@@ -315,13 +325,13 @@ def stacked_multilabel_metrics(
     """
     positive, known = target == POSITIVE, target != UNKNOWN
     by_class, is_positive, is_known = (entries.mT.contiguous() for entries in (logits, positive, known))  # (..., L, N)
-    probabilities = by_class.sigmoid()
-    counts = _count(probabilities, is_positive, is_known, threshold)
-    ranks = rank_positives(probabilities if compat == "reference" else by_class, is_positive, is_known)
+    chances = probabilities(by_class)
+    counts = _count(chances, is_positive, is_known, threshold)
+    ranks = rank_positives(chances if compat == "reference" else by_class, is_positive, is_known)
     present = counts.positive > 0
     mean_ap = _class_mean(ranks.precision() / counts.positive, present, counts.known > 0, compat)  # (K,), percent
     # One image a row.
-    image_ranks = rank_positives(logits.sigmoid() if compat == "reference" else logits, positive, known)
+    image_ranks = rank_positives(probabilities(logits) if compat == "reference" else logits, positive, known)
     ranking = _ranking_metrics(image_ranks, row_counts(known), logits.shape[-1])
     shares = torch.cat([_threshold_metrics(counts, compat), _hamming_loss(counts)[None], ranking])  # (12, K)
     figures = torch.cat([mean_ap[None], 100.0 * shares]).masked_fill(_broken(logits), torch.nan)

@@ -42,10 +42,9 @@ def rank_positives(scores: Tensor, positive: Tensor, known: Tensor | None = None
         positive: (R, N) or (..., R, N) bool.
         known: bool like ``positive``, entries that count, every positive among them; None for all.
     """
-    size, on_cpu = scores.shape[-1], scores.device.type == "cpu"
     found = row_counts(positive)
     positives = found[..., None]
-    width = int(found.max()) if on_cpu and found.numel() else size
+    width = int(found.max()) if _numpy_serves(found) and found.numel() else scores.shape[-1]
     rows = _rising(scores)
     best = _sort_(rows.where(positive, torch.inf))[..., :width].contiguous()  # (..., R, W)
     if known is not None:
@@ -80,6 +79,11 @@ def row_sums(values: Tensor) -> Tensor:
     return values.sum(-1)
 
 
+def _numpy_serves(values: Tensor) -> bool:
+    """Return whether numpy can work in the tensor's own memory."""
+    return values.device.type == "cpu"
+
+
 def _rising(scores: Tensor) -> Tensor:
     """Return a contiguous copy of the scores with its sign turned, so that rows sort from the best score on.
 
@@ -92,7 +96,7 @@ def _rising(scores: Tensor) -> Tensor:
 
 def _sort_(rows: Tensor) -> Tensor:
     """Sort contiguous rows upwards, NaN last, in place where the device can."""
-    if rows.device.type != "cpu":
+    if not _numpy_serves(rows):
         return rows.sort(dim=-1).values
     rows.numpy().sort(axis=-1)
     return rows
@@ -100,7 +104,7 @@ def _sort_(rows: Tensor) -> Tensor:
 
 def _at_most(ordered: Tensor, wanted: Tensor) -> Tensor:
     """Return how many entries of each sorted row (..., R, N) are <= each of ``wanted`` (..., R, W), as float64."""
-    if ordered.device.type != "cpu" or wanted.shape[-1] < MANY:
+    if not _numpy_serves(ordered) or wanted.shape[-1] < MANY:
         return real(torch.searchsorted(ordered, wanted, right=True, out_int32=True))
     found = np.empty(wanted.shape)
     shelves = (array.reshape(-1, array.shape[-1]) for array in (ordered.numpy(), wanted.numpy(), found))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from plml.compat import Compat
 from plml.errors import ConfigError, nearest
-from plml.metrics import known_mean_average_precision, mean_average_precision
+from plml.metrics import known_mean_average_precision, mean_average_precision, probabilities
 
 STOP_RULES: dict[str, type["StopRule"]] = {}
 
@@ -135,7 +135,10 @@ def make_stop_rule(rule: str, *, patience: int = 5) -> StopRule:
 
 
 def criterion(name: str) -> Callable[[Criterion], Criterion]:
-    """Register a function of logits (N, L), labels (N, L) and compat as the criterion ``name``; higher is better."""
+    """Register a function of logits (..., N, L), labels (N, L) and compat as the criterion ``name``, (...,).
+
+    Higher is better; leading dimensions are models of their own, see :mod:`plml.metrics`.
+    """
 
     def register(function: Criterion) -> Criterion:
         CRITERIA[name] = function
@@ -168,11 +171,28 @@ def criterion_value(name: str, logits: Tensor, labels: Tensor, *, compat: Compat
     Raises:
         ConfigError: there is no such criterion.
     """
+    return float(criterion_values(name, logits, labels, compat=compat))
+
+
+def criterion_values(name: str, logits: Tensor, labels: Tensor, *, compat: Compat = "fixed") -> Tensor:
+    """Return the criterion ``name`` of K models at once, in percent, (K,) on the logits' device.
+
+    Each model has the value that :func:`criterion_value` gives it alone.
+
+    Args:
+        name: ``map`` or ``known_map``.
+        logits: (K, N, L) of the validation split.
+        labels: (N, L) validation labels, clean or observed, of them all.
+        compat: treatment of classes without positives, see :mod:`plml.metrics`.
+
+    Raises:
+        ConfigError: there is no such criterion.
+    """
     if name not in CRITERIA:
         raise ConfigError(f"selection.criterion: there is no criterion '{name}'{nearest(name, CRITERIA)}")
-    return float(CRITERIA[name](logits, labels, compat))
+    return CRITERIA[name](logits, labels, compat)
 
 
 def _scores(logits: Tensor, compat: Compat) -> Tensor:
     """What is ranked: sigmoid outputs in the released code, whose saturation makes ties; logits otherwise."""
-    return logits.sigmoid() if compat == "reference" else logits
+    return probabilities(logits) if compat == "reference" else logits

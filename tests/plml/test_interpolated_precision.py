@@ -38,3 +38,12 @@ def test_perfect_and_absent_classes():
         values = measure(scores, target)
         assert values[0] == 1
         assert values[1].isnan()
+
+
+def test_several_models_are_scored_in_one_call():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(3, 20, 4, generator=generator)
+    target = torch.randint(-1, 2, (20, 4), generator=generator, dtype=torch.int8)
+    for measure in (area_average_precision, eleven_point_average_precision):
+        alone = torch.stack([measure(one, target) for one in scores])
+        torch.testing.assert_close(measure(scores, target), alone, rtol=1e-13, atol=0, equal_nan=True)

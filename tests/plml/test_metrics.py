@@ -19,12 +19,15 @@ from plml.metrics import (
     mean_average_precision,
     multilabel_metrics,
     partial_metrics,
+    probabilities,
     ranking_metrics,
+    stacked_multilabel_metrics,
     threshold_metrics,
     top_k,
 )
 
 quiet = settings(deadline=None, max_examples=40)
+brief = settings(deadline=None, max_examples=20)
 
 
 @st.composite
@@ -237,6 +240,129 @@ def test_threshold_is_a_probability():
     logits, target = torch.tensor([[1.0]]), torch.tensor([[1]])  # sigmoid(1) = 0.731
     assert multilabel_metrics(logits, target, threshold=0.7)["OR"] == 100.0
     assert multilabel_metrics(logits, target, threshold=0.75)["OR"] == 0.0
+
+
+def function_figures(scores, target):
+    """Every figure of the module, by name, with the leading dimensions of ``scores``."""
+    found = {
+        "AP": average_precision(scores, target),
+        "known AP": average_precision(scores, target, known_only=True),
+        "asl AP": asl_average_precision(scores, target),
+        "known asl AP": asl_average_precision(scores, target, known_only=True),
+        "asl mAP": asl_mean_average_precision(scores, target),
+        "hamming": hamming_loss(scores, target),
+        **{f"partial {name}": getattr(partial_metrics(scores, target), name) for name in ("ap", "mean", "weighted")},
+        **{f"top {name}": value for name, value in top_k(scores, target, 2)._asdict().items()},
+        **ranking_metrics(scores, target)._asdict(),
+    }
+    for compat in ("fixed", "reference"):
+        found[f"mAP {compat}"] = mean_average_precision(scores, target, compat=compat)
+        found[f"known mAP {compat}"] = known_mean_average_precision(scores, target, compat=compat)
+        for name, value in threshold_metrics(scores, target, compat=compat)._asdict().items():
+            found[f"{name} {compat}"] = value
+    return found
+
+
+@st.composite
+def stacks(draw):
+    """Scores of several models (K, N, L), single or double precision, and one target for them all."""
+    scores, target = draw(tables(values=(1, 0, -1)))
+    count = draw(st.integers(1, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shuffled = np.stack([rng.permutation(scores.numpy()) for _ in range(count)])
+    return torch.tensor(shuffled, dtype=draw(st.sampled_from([torch.float32, torch.float64]))), target
+
+
+@brief
+@given(stacks())
+def test_every_model_has_bit_for_bit_the_figures_it_has_alone(stack):
+    scores, target = stack
+    together = function_figures(scores, target)
+    alone = [function_figures(one, target) for one in scores]
+    for name, values in together.items():
+        np.testing.assert_array_equal(values.numpy(), np.stack([one[name].numpy() for one in alone]), err_msg=name)
+    with_two_dimensions = average_precision(scores[:, None], target)
+    np.testing.assert_array_equal(with_two_dimensions[:, 0].numpy(), together["AP"].numpy())
+    for compat in ("fixed", "reference"):
+        expected = [multilabel_metrics(8 * one - 4, target, compat=compat) for one in scores]
+        assert stacked_multilabel_metrics(8 * scores - 4, target, compat=compat) == expected
+
+
+def test_many_images_are_scored_bit_for_bit_alike_by_two_threads():
+    """Sums over more images than one thread takes at once."""
+    generator = torch.Generator().manual_seed(5)
+    scores = torch.randn(2, 40_001, 2, generator=generator)
+    target = torch.randint(-1, 2, (40_001, 2), generator=generator, dtype=torch.int8)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        together = stacked_multilabel_metrics(scores, target)
+        assert together == [multilabel_metrics(one, target) for one in scores]
+        ap = average_precision(scores[..., :1], target[:, :1])
+        assert ap.tolist() == [average_precision(one[:, :1], target[:, :1]).tolist() for one in scores]
+    finally:
+        torch.set_num_threads(before)
+
+
+@quiet
+@given(tables(values=(1, 0, -1)))
+def test_reported_figures_are_those_of_the_functions(table):
+    scores, target = table
+    logits = 8 * scores - 4
+    for compat in ("fixed", "reference"):
+        ranked = probabilities(logits) if compat == "reference" else logits
+        expected = {"mAP": known_mean_average_precision(ranked, target, compat=compat)}
+        expected |= threshold_metrics(probabilities(logits), target, compat=compat)._asdict()
+        expected["hamming_loss"] = 100 * hamming_loss(probabilities(logits), target)
+        expected |= {name: 100 * value for name, value in ranking_metrics(ranked, target)._asdict().items()}
+        found = multilabel_metrics(logits, target, compat=compat)
+        assert list(found) == [*expected, "empty_classes"]
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(value.item(), rel=1e-13, abs=1e-13), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equal_logits_have_equal_probabilities_wherever_they_lie(dtype):
+    for logit in torch.linspace(-30, 30, 40).tolist():
+        lengths = [probabilities(torch.full((length,), logit, dtype=dtype)) for length in (1, 3, 8, 61)]
+        assert len(torch.cat(lengths).unique()) == 1
+    logits = torch.tensor([-math.inf, -100.0, -3.0, 0.0, 3.0, 40.0, math.inf], dtype=dtype)
+    torch.testing.assert_close(probabilities(logits), logits.sigmoid(), rtol=1e-6, atol=1e-40)
+    assert probabilities(logits.half()).dtype == torch.float32
+
+
+def test_targets_may_have_leading_dimensions_too():
+    generator = torch.Generator().manual_seed(6)
+    scores = torch.rand(3, 30, 4, generator=generator, dtype=torch.float64)
+    target = torch.randint(-1, 2, (3, 30, 4), generator=generator, dtype=torch.int8)
+    together = function_figures(scores, target)
+    for k in range(3):
+        for name, value in function_figures(scores[k], target[k]).items():
+            torch.testing.assert_close(together[name][k], value, rtol=1e-13, atol=1e-13, equal_nan=True, msg=name)
+
+
+def test_a_nan_score_makes_figures_nan_and_leaves_other_models_alone():
+    generator = torch.Generator().manual_seed(7)
+    logits = torch.randn(2, 20, 3, generator=generator)
+    target = torch.randint(0, 2, (20, 3), generator=generator, dtype=torch.int8)
+    whole = multilabel_metrics(logits[1], target)
+    logits[0, 4, 1] = math.nan
+    broken, other = stacked_multilabel_metrics(logits, target)
+    assert other == whole
+    assert {name for name, value in broken.items() if value == value} == {"empty_classes"}
+    for name, values in function_figures(logits, target).items():
+        assert values[0].isnan().any(), name
+        assert not values[1].isnan().any(), name
+    assert average_precision(logits[0], target).isnan().tolist() == [False, True, False]
+
+
+def test_figures_of_no_classes_and_of_no_models():
+    assert average_precision(torch.zeros(3, 0), torch.zeros(3, 0)).shape == (0,)
+    assert mean_average_precision(torch.zeros(3, 0), torch.zeros(3, 0)).item() == 0.0
+    assert stacked_multilabel_metrics(torch.zeros(0, 3, 2), torch.zeros(3, 2)) == []
+    assert average_precision(torch.zeros(0, 2), torch.zeros(0, 2)).isnan().all()
+    only = multilabel_metrics(torch.tensor([[0.3]]), torch.tensor([[1]]))
+    assert (only["mAP"], only["OF1"], only["one_error"], only["coverage"]) == (100.0, 100.0, 0.0, 0.0)
 
 
 def test_large_tables_are_ranked_quickly():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from plml.config import SelectionConfig, StoppingConfig
 from plml.errors import ConfigError
 from plml.metrics import known_mean_average_precision, mean_average_precision
-from plml.selection import CRITERIA, STOP_RULES, criterion_value, make_stop_rule
+from plml.selection import CRITERIA, STOP_RULES, criterion_value, criterion_values, make_stop_rule
 
 percent = st.floats(0, 100, allow_subnormal=False)
 sequences = st.lists(percent, min_size=1, max_size=30)
@@ -115,3 +115,17 @@ def test_reference_mode_ranks_saturated_sigmoid_outputs():
     labels = torch.tensor([[0], [1], [0]], dtype=torch.int8)
     assert criterion_value("map", logits, labels, compat="fixed") == pytest.approx(100.0)
     assert criterion_value("map", logits, labels, compat="reference") == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize("name", sorted(CRITERIA))
+@pytest.mark.parametrize("compat", ["fixed", "reference"])
+def test_many_models_have_the_values_each_has_alone(name, compat):
+    generator = torch.Generator().manual_seed(3)
+    logits = 20 * torch.randn(5, 40, 6, generator=generator)
+    labels = torch.randint(-1, 2, (40, 6), generator=generator, dtype=torch.int8)
+    values = criterion_values(name, logits, labels, compat=compat)
+    assert values.shape == (5,)
+    assert values.tolist() == [criterion_value(name, one, labels, compat=compat) for one in logits]
+    assert len(set(values.tolist())) == 5
+    with pytest.raises(ConfigError, match="there is no criterion"):
+        criterion_values("loss", logits, labels)
