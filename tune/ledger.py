@@ -19,6 +19,8 @@ from plml.errors import ConfigError
 from plml.schema import flatten
 from tune.folders import StudyFolder
 from tune.journal import DriverJournal
+from tune.patience import PatiencePruner
+from tune.pruning import KnownMedianPruner
 from tune.records import counted_trials, open_storage
 from tune.samplers import build_pruner, build_sampler
 from tune.study import Study
@@ -80,7 +82,12 @@ class Ledger:
         self._notes: dict[str, dict[str, Any]] = {
             name.removeprefix("note "): kept for name, kept in attrs.items() if name.startswith("note ")
         }
-        self._index = TrialIndex(self.optuna.get_trials(deepcopy=False))
+        self._index = TrialIndex([])
+        outer = self.optuna.pruner
+        pruner = outer.wrapped if isinstance(outer, PatiencePruner) else outer
+        self._learning = pruner if isinstance(pruner, KnownMedianPruner) else None
+        for trial in self.optuna.get_trials(deepcopy=False):
+            self._know(trial)
         self._cells: Iterator[dict[str, Any]] | None = None
         self._duplicates_in_a_row = 0
         self._exhausted = False
@@ -238,12 +245,17 @@ class Ledger:
 
     def _see(self, trial: Trial | FrozenTrial) -> None:
         """Take note of a trial that was changed."""
-        self._index.see(self.frozen(trial))
+        self._know(self.frozen(trial))
 
     def _see_number(self, number: int) -> None:
         storage = self.optuna._storage
         identifier = storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
-        self._index.see(storage.get_trial(identifier))
+        self._know(storage.get_trial(identifier))
+
+    def _know(self, trial: FrozenTrial) -> None:
+        self._index.see(trial)
+        if self._learning is not None:
+            self._learning.learn(trial)
 
     # -- telling ------------------------------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ def build_pruner(config: PrunerConfig, total_epochs: int) -> "BasePruner":
     from optuna import pruners
 
     from tune.patience import PatiencePruner
+    from tune.pruning import KnownMedianPruner
 
     first, factor = config.min_epochs, config.reduction_factor
     pruner: BasePruner
@@ -62,7 +63,7 @@ def build_pruner(config: PrunerConfig, total_epochs: int) -> "BasePruner":
                     min_resource=first, max_resource=max(first, total_epochs), reduction_factor=factor
                 )
             case "median":
-                pruner = pruners.MedianPruner(n_startup_trials=config.n_startup_trials, n_warmup_steps=first)
+                pruner = KnownMedianPruner(n_startup_trials=config.n_startup_trials, n_warmup_steps=first)
             case "patient":
                 return PatiencePruner(None, patience=config.patience or 1, min_epochs=first)
     return pruner if config.patience is None else PatiencePruner(pruner, patience=config.patience, min_epochs=first)
