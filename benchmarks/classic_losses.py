@@ -42,7 +42,7 @@ def classic_loss(
     if name in ("bce", "an"):
         return torch.where(positive, nl(probability), nl(1 - probability)).mean()
     if name in ("bce_ls", "an_ls"):
-        target = torch.where(positive, 1 - SMOOTHING, SMOOTHING)
+        target = positive.to(probability.dtype) * (1 - 2 * SMOOTHING) + SMOOTHING
         return (target * nl(probability) + (1 - target) * nl(1 - probability)).mean()
     if name == "wan":
         weak = nl(1 - probability) / (labels.shape[1] - 1)
