@@ -175,8 +175,10 @@ class Trainer:
         for number in range(self.steps_per_epoch):
             places = slice(number * size, (number + 1) * size)
             index = device_order[places]
-            inputs = self._inputs(split, order[places], index)
-            loss, beside = self.step(inputs, self.observed[index], index, flips[places] if split.is_images else None)
+            crops = self._crops(split, order[places])
+            inputs = crops if crops is not None and not self.step.views else self._inputs(split, order[places], index)
+            mirrored = flips[places] if split.is_images else None
+            loss, beside = self.step(inputs, self.observed[index], index, mirrored, crops)
             count = len(order[places])
             total += loss * count
             auxiliary += beside * count
@@ -228,6 +230,12 @@ class Trainer:
         if whole is None:
             return split.gather(index).to(self.device, non_blocking=True)
         return whole[device_index]
+
+    def _crops(self, split: Split, index: Tensor) -> Tensor | None:
+        """Random boxes cut from the photos of ``index`` (B,), on the device; None where the split has no photos."""
+        if split.sources is None or self.config.data.crop_scale is None:
+            return None
+        return split.gather_crops(index, self.config.data.crop_scale, self.device)
 
     # -- evaluation ---------------------------------------------------------------------------------------
 

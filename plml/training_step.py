@@ -8,7 +8,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from plml.auxiliary import Auxiliary
 from plml.config import TrainConfig
-from plml.data.augment import augment_pixels, contrastive_views, crop
+from plml.data.augment import augment_pixels, contrastive_views, crop, mirror
 from plml.labels import Batch, ModelOutput
 from plml.methods import Method
 from plml.models import Classifier
@@ -43,7 +43,9 @@ class TrainingStep:
         """Augmented views of each image that method or auxiliary loss want."""
         return max(self.method.views, self.auxiliary.views if self.auxiliary else 0)
 
-    def __call__(self, inputs: Tensor, observed: Tensor, index: Tensor, flips: Tensor | None) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, inputs: Tensor, observed: Tensor, index: Tensor, flips: Tensor | None, crops: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Step once; return the whole loss and the auxiliary term in it, without gradient.
 
         Args:
@@ -51,12 +53,14 @@ class TrainingStep:
             observed: (B, L).
             index: (B,) positions in the training split.
             flips: (B,) bool, which images to mirror; None for features.
+            crops: uint8 (B, C, H, W), boxes cut from the photos, which are trained on instead of ``inputs``; the
+                views still come from those. None: crops are cut from ``inputs``.
         """
         views = contrastive_views(inputs, self.views, flip=self.flip) if self.views else None  # (V, B, C, H, W) uint8
         if flips is not None:
-            inputs = self.model.preprocess(augment_pixels(inputs, self.config.data))
-            inputs = torch.where(flips[:, None, None, None], inputs.flip(-1), inputs)
-            if self.config.data.crop_scale is not None:
+            changed = augment_pixels(inputs if crops is None else crops, self.config.data)
+            inputs = self.model.preprocess(mirror(changed, flips))
+            if self.config.data.crop_scale is not None and crops is None:
                 inputs = crop(inputs, self.config.data.crop_scale)
         batch = Batch(inputs, observed, index)
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.config.precision == "fast"):
