@@ -7,6 +7,7 @@ defaults. Everything else (YAML, command line, search spaces) is checked against
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
 import yaml
@@ -29,6 +30,7 @@ def keyword_options(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name != "compat"}
 
 
+@cache
 def options_model(target: Callable[..., Any], name: str) -> type[Strict]:
     """Build the strict model of ``target``'s keyword-only arguments; the defaults stay where they are written."""
     function = target.__init__ if inspect.isclass(target) else target
