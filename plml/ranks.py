@@ -1,8 +1,8 @@
 """How many entries score at least as high as each positive: what average precision and its relatives are made of.
 
 Only values are sorted, never values with their places: numpy sorts values ten times as fast as PyTorch sorts pairs
-on a CPU, and places are not needed, because a binary search in the sorted row counts the entries below a positive
-(equal scores share one threshold, whatever the order they came in). Positives are few, so it is a short search.
+on a CPU, and places are not needed, because a binary search in the sorted row counts the entries that score at least
+as high as a positive (equal scores share one threshold, whatever order they came in). Positives are few.
 
 Nothing is copied to the host and no shape depends on what a device holds. On a CPU, where reading a number is free,
 the rows of positives are cut to the longest.
