@@ -4,13 +4,17 @@ BIN := .venv/bin
 STUDY ?= digits
 READY := .venv/.ready
 
-.PHONY: study test lint types setup test-cluster chaos test-browser lock clean
+.PHONY: study test bench lint types setup test-cluster chaos test-browser lock clean
 
 study: $(READY)
 	$(BIN)/python tune/run.py --study $(STUDY)
 
 test: $(READY)
 	$(BIN)/pytest -q -n 2 --dist loadfile --timeout 300 -m "not cluster and not chaos and not browser"
+
+# BENCH="--data-root VOCdevkit --weights mobilenet_v2.safetensors" measures on real photos.
+bench: $(READY)
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 lint: $(READY)
 	$(BIN)/ruff check .
