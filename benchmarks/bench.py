@@ -60,7 +60,7 @@ BENCHMARKS = {
     "step_speed": Benchmark("step_speed", takes=("data-root",)),
     "decode_speed": Benchmark("decode_speed", takes=("data-root",)),
     "metrics_speed": Benchmark("metrics_speed"),
-    "study_overhead": Benchmark("study_overhead"),
+    "study_overhead": Benchmark("study_overhead", ("--shipped", "digits")),
     "ledger_cost": Benchmark("ledger_cost"),
 }
 
@@ -144,9 +144,8 @@ def figures_table(figures: Sequence[Figure], kind: str) -> str:
     rows = []
     for figure in figures:
         spread = f"{number_text(figure.low)} to {number_text(figure.high)}"
-        ratio = "" if figure.ratio is None else f"{number_text(figure.ratio)}x"
         value = f"{number_text(figure.value)} {figure.unit}"
-        rows.append([figure.what, value, figure.against, ratio, spread, str(figure.n), told(figure, kind)])
+        rows.append([figure.what, value, figure.against, times(figure), spread, str(figure.n), told(figure, kind)])
     return markdown(["what", "value", "against", "ratio", "spread", "rounds", "target"], rows)
 
 
@@ -167,10 +166,30 @@ def block(name: str, folder: Path) -> str | None:
     return "\n\n".join(parts)
 
 
+def summary(folder: Path) -> str | None:
+    """Return the table of every figure that has a target; None if nothing was measured."""
+    rows = []
+    for kind, ending in (("cpu", ""), ("cuda", "_gpu")):
+        for name in BENCHMARKS:
+            file = folder / f"{name}{ending}.json"
+            for figure in read(file) if file.is_file() else []:
+                verdict = told(figure, kind)
+                if verdict:
+                    here = f"{number_text(figure.value)} {figure.unit}" if figure.ratio is None else times(figure)
+                    spread = f"{number_text(figure.low)} to {number_text(figure.high)}"
+                    rows.append([figure.what, figure.against, "GPU" if ending else "CPU", here, spread, verdict])
+    return markdown(["what", "against", "on", "measured", "spread", "target"], rows) if rows else None
+
+
+def times(figure: Figure) -> str:
+    """Return the ratio of a figure, or nothing where it has none."""
+    return "" if figure.ratio is None else f"{number_text(figure.ratio)}x"
+
+
 def filled(page: str, folder: Path) -> str:
     """Return the page with every ``<!-- bench: NAME -->`` block rewritten from the files in ``folder``."""
-    for name in BENCHMARKS:
-        content = block(name, folder)
+    blocks = {"summary": summary(folder), **{name: block(name, folder) for name in BENCHMARKS}}
+    for name, content in blocks.items():
         if content is not None:
             marker = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
             page = marker.sub(lambda match, content=content: f"{match[1]}{content}\n{match[2]}", page)  # type: ignore[misc]

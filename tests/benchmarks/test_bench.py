@@ -90,10 +90,22 @@ def test_only_blocks_that_were_measured_are_rewritten(tmp_path):
     assert BENCH["filled"](filled, tmp_path) == filled
 
 
+def test_the_summary_has_what_has_a_target(tmp_path):
+    assert BENCH["summary"](tmp_path) is None
+    MEASURING["write"]([figure(), figure(what="something else")], tmp_path / "linear_speed.json")
+    MEASURING["write"]([figure(ratio=900.0, low=800.0, high=1100.0)], tmp_path / "linear_speed_gpu.json")
+    lines = BENCH["summary"](tmp_path).splitlines()
+    what = "| linear, batch 8, population K=16 | classic loop, 4 workers |"
+    assert lines[2:] == [
+        f"{what} CPU | 50.0x | 45.0 to 60.0 | >= 40.0x: met |",
+        f"{what} GPU | 900x | 800 to 1,100 | >= 1,000x: within the spread |",
+    ]
+
+
 def test_every_block_of_the_page_is_a_benchmark():
     page = BENCH["PAGE"].read_text(encoding="utf-8")
     blocks = {line.split()[2] for line in page.splitlines() if line.startswith("<!-- bench: ")}
-    assert blocks <= set(BENCH["BENCHMARKS"])
+    assert blocks <= {"summary", *BENCH["BENCHMARKS"]}
     assert set(BENCH["present"]()) <= blocks
 
 
