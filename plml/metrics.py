@@ -19,7 +19,7 @@ from torch import Tensor
 
 from plml.compat import Compat
 from plml.labels import NEGATIVE, POSITIVE, UNKNOWN
-from plml.ranks import Ranks, rank_positives, real, row_counts, row_sums
+from plml.ranks import Ranks, probabilities, rank_positives, real, row_counts, row_sums
 
 ASL_EPSILON = 1e-8
 
@@ -50,16 +50,16 @@ def average_precision(scores: Tensor, target: Tensor, *, known_only: bool = Fals
         target: (N, L) or (..., N, L); only POSITIVE is positive.
         known_only: leave UNKNOWN entries out (OpenImages' convention) instead of taking them as negatives.
     """
-    classes = target.mT.contiguous()  # (..., L, N): one class a row
-    ranks = rank_positives(scores.mT, classes == POSITIVE, classes != UNKNOWN if known_only else None)
+    ranks = _rank_classes(scores, _classes(target), known_only=known_only)
     # A positive raises the recall by 1/P at its threshold, so the sum over thresholds is a mean over positives.
     return ranks.precision() / ranks.positives
 
 
 def mean_average_precision(scores: Tensor, target: Tensor, *, compat: Compat = "fixed") -> Tensor:
     """Return mAP in percent, 0..100, (...,): POSITIVE against everything else."""
-    ap, present = average_precision(scores, target), (target == POSITIVE).any(-2)
-    return _class_mean(ap, present, torch.ones_like(present), compat)
+    ranks = _rank_classes(scores, _classes(target), known_only=False)
+    present = ranks.positives > 0
+    return _class_mean(ranks.precision() / ranks.positives, present, torch.ones_like(present), compat)
 
 
 def known_mean_average_precision(scores: Tensor, target: Tensor, *, compat: Compat = "fixed") -> Tensor:
@@ -67,8 +67,19 @@ def known_mean_average_precision(scores: Tensor, target: Tensor, *, compat: Comp
 
     OpenImages' convention, as in Kim et al., Large Loss Matters, CVPR 2022, arXiv:2206.03740.
     """
-    ap = average_precision(scores, target, known_only=True)
-    return _class_mean(ap, (target == POSITIVE).any(-2), (target != UNKNOWN).any(-2), compat)
+    classes = _classes(target)
+    ranks = _rank_classes(scores, classes, known_only=True)
+    seen = (classes != UNKNOWN).any(-1)
+    return _class_mean(ranks.precision() / ranks.positives, ranks.positives > 0, seen, compat)
+
+
+def _classes(target: Tensor) -> Tensor:
+    """Return the labels with one class a row, (..., L, N)."""
+    return target.mT.contiguous()
+
+
+def _rank_classes(scores: Tensor, classes: Tensor, *, known_only: bool) -> Ranks:
+    return rank_positives(scores.mT, classes == POSITIVE, classes != UNKNOWN if known_only else None)
 
 
 def _class_mean(ap: Tensor, present: Tensor, classes: Tensor, compat: Compat) -> Tensor:
@@ -96,16 +107,6 @@ def asl_mean_average_precision(scores: Tensor, target: Tensor) -> Tensor:
     """Return the ASL family's mAP in percent, (...,): absent classes count as 0."""
     ap = asl_average_precision(scores, target)
     return 100.0 * row_sums(ap) / ap.shape[-1]
-
-
-def probabilities(logits: Tensor) -> Tensor:
-    """Return the sigmoid of logits, equal logits giving equal probabilities, in single precision at least.
-
-    ``torch.sigmoid`` does not: on a CPU its last bit depends on whether an entry falls into a full vector or into the
-    rest behind it, which breaks ties by where scores lie in memory.
-    """
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    return wide.detach().neg().exp_().add_(1.0).reciprocal_()
 
 
 class PartialMetrics(NamedTuple):
@@ -211,7 +212,7 @@ def _count(scores: Tensor, positive: Tensor, known: Tensor, threshold: float) ->
 
 
 def _count_columns(scores: Tensor, target: Tensor, threshold: float) -> _Counts:
-    classes = target.mT.contiguous()
+    classes = _classes(target)
     return _count(scores.mT.contiguous(), classes == POSITIVE, classes != UNKNOWN, threshold)
 
 

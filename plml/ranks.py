@@ -59,6 +59,16 @@ def rank_positives(scores: Tensor, positive: Tensor, known: Tensor | None = None
     return Ranks(hits, above, taken, found, ordered[..., -1:].isnan().any(-1))  # NaN sorts last
 
 
+def probabilities(logits: Tensor) -> Tensor:
+    """Return the sigmoid of logits, equal logits giving equal probabilities, in single precision at least.
+
+    ``torch.sigmoid`` does not: on a CPU its last bit depends on whether an entry falls into a full vector or into the
+    rest behind it, which breaks ties by where scores lie in memory.
+    """
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return wide.detach().neg().exp_().add_(1.0).reciprocal_()
+
+
 def row_counts(mask: Tensor) -> Tensor:
     """Return how many entries of each row hold, (..., R, N) bool to (..., R) float64."""
     return real(mask.sum(-1, dtype=torch.int32))  # summing in 64 bits moves and takes four times as much

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from plml.compat import Compat
 from plml.errors import ConfigError, nearest
-from plml.metrics import known_mean_average_precision, mean_average_precision, probabilities
+from plml.metrics import known_mean_average_precision, mean_average_precision
+from plml.ranks import probabilities
 
 STOP_RULES: dict[str, type["StopRule"]] = {}
 

@@ -19,12 +19,12 @@ from plml.metrics import (
     mean_average_precision,
     multilabel_metrics,
     partial_metrics,
-    probabilities,
     ranking_metrics,
     stacked_multilabel_metrics,
     threshold_metrics,
     top_k,
 )
+from plml.ranks import probabilities
 
 quiet = settings(deadline=None, max_examples=40)
 brief = settings(deadline=None, max_examples=20)
