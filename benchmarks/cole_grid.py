@@ -13,8 +13,6 @@ released script reached and took on the 2,331 photos of VOC 2007 that the projec
 
 import argparse
 import csv
-import os
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -27,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.classic_loop import linear_run, random_features  # noqa: E402
 from benchmarks.measuring import Figure, alone, compared, seconds, show, write  # noqa: E402
+from benchmarks.study_overhead import quietly  # noqa: E402
 
 SCRIPT = {"bce": 73.1, "bce_ls": 72.2, "an": 68.2, "an_ls": 66.3, "wan": 69.8, "epr": 69.8, "role": 65.9}
 SCRIPT_SECONDS = 1338
@@ -42,9 +41,7 @@ def run_study(scratch: Path, options: argparse.Namespace) -> tuple[float, list[d
     for path, value in {**paths, **({"epochs": 1} if options.quick else {})}.items():
         command += ["--set", f"{path}={value}"]
     command += ["--trials", "4"] if options.quick else []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PLML_CACHE_DIR": str(scratch / "cache")}
-    with (scratch / "log").open("w") as log:
-        spent = seconds(lambda: subprocess.run(command, check=True, stdout=log, stderr=log, env=environment))  # noqa: S603
+    spent = seconds(lambda: quietly(command, scratch / "log", scratch))
     with (folder / "cole_grid" / "leaderboard.csv").open(newline="", encoding="utf-8") as file:
         return spent, list(csv.DictReader(file))
 

@@ -98,8 +98,7 @@ def plml_study(scratch: Path, features: Path, options: argparse.Namespace) -> Ti
     file.write_text(yaml.safe_dump(study), encoding="utf-8")
     command = [sys.executable, str(ROOT / "tune" / "run.py"), "--study", str(file), "--output-dir", str(folder)]
     began = time.time()
-    with (folder / "log").open("w") as log:
-        subprocess.run(command, check=True, stdout=log, stderr=log, env=environment(scratch))  # noqa: S603
+    quietly(command, folder / "log", scratch)
     ended = time.time()
     first, last, count = ledger_times(folder / "overhead")
     if count != options.trials:
@@ -116,6 +115,14 @@ def ledger_times(folder: Path) -> tuple[float, float, int]:
     ended = [trial for trial in open_study(files.storage(), files.name).trials if trial.datetime_complete]
     first = min(trial.datetime_start.timestamp() for trial in ended if trial.datetime_start)
     return first, max(trial.datetime_complete.timestamp() for trial in ended if trial.datetime_complete), len(ended)
+
+
+def quietly(command: Sequence[str], log: Path, scratch: Path) -> None:
+    """Run a command with its output in a file; show the end of it if the command fails."""
+    with log.open("w") as file:
+        code = subprocess.run(command, check=False, stdout=file, stderr=file, env=environment(scratch)).returncode  # noqa: S603
+    if code:
+        raise SystemExit(f"{' '.join(command)} ended with exit code {code}:\n{log.read_text()[-2000:]}")
 
 
 def environment(scratch: Path) -> dict[str, str]:
@@ -272,10 +279,7 @@ def shipped(name: str, scratch: Path) -> float:
     """Return the wall time of a study that comes with the project, from the command to its leaderboard."""
     folder = tempfile.mkdtemp(dir=scratch)
     command = [sys.executable, str(ROOT / "tune" / "run.py"), "--study", name, "--output-dir", folder]
-    with (Path(folder) / "log").open("w") as log:
-        return seconds(
-            lambda: subprocess.run(command, check=True, stdout=log, stderr=log, env=environment(scratch))  # noqa: S603
-        )
+    return seconds(lambda: quietly(command, Path(folder) / "log", scratch))
 
 
 def measure(scratch: Path, options: argparse.Namespace) -> list[Figure]:
