@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from plml.cli import DONE, FAILED
 from plml.config import TrainConfig, load_config, make_config
 from plml.data.cache import default_cache_dir
 from plml.data.cache_entry import Entry, drop_entry, list_entries, verify_entry
-from plml.errors import ConfigError, DataError, nearest
+from plml.errors import ConfigError, DataError
 from plml.schema import parse_assignment
 
 SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
@@ -85,12 +85,8 @@ def choose(
 def _matching(entries: Sequence[Entry], keys: Sequence[str]) -> list[Entry]:
     for key in keys:
         if not any(entry.key.startswith(key) for entry in entries):
-            raise ConfigError(f"no cached array has a key that begins with '{key}'{nearest(key, _keys(entries))}")
+            raise ConfigError(f"no cached array has a key that begins with '{key}'; plml cache list shows them")
     return [entry for entry in entries if not keys or entry.key.startswith(tuple(keys))]
-
-
-def _keys(entries: Sequence[Entry]) -> list[str]:
-    return sorted({entry.key for entry in entries})
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -123,18 +119,19 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def _print(entries: Sequence[Entry]) -> None:
-    table = Table("key", "kind", "what", "images", "pixels", "size", "built", "last used (UTC)", "state")
+    whole = {name: Column(name, no_wrap=True) for name in ("key", "kind", "size", "last used (UTC)", "state")}
+    names = ("key", "kind", "what", "images", "pixels", "size", "last used (UTC)", "state")
+    table = Table(*(whole.get(name, name) for name in names))
     for entry in entries:
         about = entry.about
         state = {"build": "building", "read": "in use"}.get(entry.used_by or "", "")
         table.add_row(
-            entry.key[:10],
+            entry.key[:8],
             entry.kind,
             " ".join(str(about[name]) for name in ("data", "part", "backbone", "weights") if name in about),
             str(about.get("images", "")),
             str(about.get("image_size", "")),
             _size_text(entry.num_bytes),
-            (entry.built or "")[:10],
             _time_text(entry.last_used)[:16].replace("T", " "),
             state or ("" if entry.complete else "incomplete"),
         )

@@ -178,9 +178,10 @@ def verify_entry(entry: Entry) -> list[tuple[int, int]]:
             damaged = damaged_chunks(array, bounds, digests)
             missing = [int(chunk) for chunk in np.flatnonzero(~digests.any(axis=1))]
         except (OSError, ValueError):
+            length = _length(entry.folder)
             (entry.folder / "digests.npy").unlink(missing_ok=True)
             (entry.folder / "complete").unlink(missing_ok=True)
-            return [(0, _length(entry.folder))]
+            return [(0, length)]
         if damaged or missing:
             (entry.folder / "complete").unlink()
             digests[damaged] = 0

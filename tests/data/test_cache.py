@@ -22,7 +22,11 @@ from plml.errors import DataError
 UINT8 = np.dtype(np.uint8)
 
 BUILDER = """
-import sys, time, numpy as np
+# The package registers every data set, which imports torch and takes seconds; an array needs neither.
+import types, sys, plml
+sys.modules["plml.data"] = types.ModuleType("plml.data")
+sys.modules["plml.data"].__path__ = [plml.__path__[0] + "/data"]
+import time, numpy as np
 from pathlib import Path
 from plml.data.cache import cached_array
 
