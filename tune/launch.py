@@ -90,17 +90,21 @@ def run_study(study: Study, folder: StudyFolder, uri: str | None, options: argpa
     from tune import renewal
     from tune.ledger import Ledger
     from tune.trial_runs import TrialRuns
+    from tune.warm_start import find_teacher
 
     old = None
     if options.fork:
         old = renewal.old_study(folder, name_of(find_study(options.study, folder.path.parent)))
     storage = folder.storage(options.storage)
     budget = study.budget()
+    teacher = find_teacher(study, folder.path.parent)
     ledger = Ledger(study, folder, storage, budget)
     write_text(folder.storage_file, storage + "\n")
     write_text(folder.study_file, dump_study(study))
     if old is not None:
         renewal.learn(ledger, old, console)
+    if teacher is not None:
+        renewal.warm_start(ledger, teacher, console)
     ledger.reconcile()
     retried = ledger.retry_failed() if options.retry_failed else 0
     runs = TrialRuns(uri, ledger, warn=lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))

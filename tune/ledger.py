@@ -25,6 +25,7 @@ from tune.records import counted_trials, open_storage
 from tune.samplers import build_pruner, build_sampler
 from tune.study import Study
 from tune.trial_index import TrialIndex
+from tune.warm_start import InformedSampler, lessons, prior_trials
 
 DRIVER_DEATHS = 10  # deaths of the driver during one trial, without an epoch of progress, before the trial is given up
 DUPLICATES = 50  # known configurations drawn in a row before a space counts as exhausted
@@ -92,6 +93,7 @@ class Ledger:
         self._duplicates_in_a_row = 0
         self._exhausted = False
         self._refusal: ConfigError | None = None
+        self._prior: list[FrozenTrial] = []
 
     def _compare_spec(self) -> None:
         spec = json.loads(json.dumps(self.study.spec()))
@@ -187,9 +189,8 @@ class Ledger:
                     self._exhausted = True
                     return None
             number = min(self._index.waiting, default=self._index.total)
-            self.optuna.sampler = build_sampler(
-                self.study.config.sampler, number, conditional=self.study.space.is_conditional
-            )
+            sampler = build_sampler(self.study.config.sampler, number, conditional=self.study.space.is_conditional)
+            self.optuna.sampler = InformedSampler(sampler, self._prior) if self._prior else sampler
             trial = self.optuna.ask()
             try:
                 asked = self._begin(trial)
@@ -364,6 +365,23 @@ class Ledger:
                 )
                 self._see_number(self._index.total)
         return fitted, refused
+
+    def warm_start(self, teacher: StudyFolder) -> tuple[int, int]:
+        """Let the sampler know what another study learnt; return how many of its trials fit and how many do not.
+
+        What it learns is kept, so that the study draws the same when it goes on, whatever becomes of the other.
+
+        Raises:
+            ConfigError: the other study cannot be read, or optimises in the other direction.
+        """
+        kept = self.optuna.user_attrs.get("warm_start")
+        if kept is None or kept["study"] != str(teacher.path):
+            learnt, refused = lessons(self.study, teacher)
+            kept = {"study": str(teacher.path), "lessons": learnt, "refused": refused}
+            with self._lock:
+                self.optuna.set_user_attr("warm_start", kept)
+        self._prior = prior_trials(self.study, kept["lessons"])
+        return len(self._prior), kept["refused"]
 
     # -- notes on trials that have ended ------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Beginning a study again (``--fresh``), or under another name with what the old one knows (``--fork``)."""
+"""Beginning a study again (``--fresh``), or with what another one knows (``--fork``, ``warm_start``)."""
 
 import sys
 
@@ -44,3 +44,10 @@ def learn(ledger: Ledger, old: StudyFolder, console: Console) -> None:
     ledger.optuna.set_user_attr("forked_from", old.name)
     outside = f"; {refused} lie outside the new space" if refused else ""
     console.print(f"learnt from {fitted} trials of {old.name}{outside}")
+
+
+def warm_start(ledger: Ledger, teacher: StudyFolder, console: Console) -> None:
+    """Let a study's sampler know what another study learnt, and say so."""
+    fitted, refused = ledger.warm_start(teacher)
+    outside = f"; {refused} lie outside this search space" if refused else ""
+    console.print(f"the sampler knows {fitted} trials of {escape(teacher.name)}{outside}")

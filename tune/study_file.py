@@ -91,6 +91,9 @@ class StudyConfig(Strict):
         None, description="each trial trains once with each; its objective is their mean"
     )
     points: list[dict[str, Any]] = Field(default_factory=list, description="points to try first")
+    warm_start: str | None = Field(
+        None, description="another study, by name or folder, whose finished trials the sampler knows from the start"
+    )
     track: TrackConfig = Field(default_factory=TrackConfig)
 
     @field_validator("time_budget", mode="before")
