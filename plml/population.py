@@ -17,13 +17,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from plml.config import TrainConfig
 from plml.data.resident import resident
 from plml.errors import DivergenceError
-from plml.models.heads.linear import LinearHead
+from plml.methods import find_method
 from plml.pace import CommonPace
 from plml.report import EpochReport
 from plml.stacked_loss import StackedLoss
-from plml.stacked_optimizer import MOMENTS, StackedOptimizer
+from plml.stacked_optimizer import StackedOptimizer
 from plml.stacked_state import Slab, StackedModule, runs_of
 from plml.stage import derive_seed
 from plml.trainer import Trainer
@@ -43,25 +44,30 @@ class Ended(NamedTuple):
     error: Exception
 
 
+def is_stackable(config: TrainConfig) -> bool:
+    """Whether runs of ``config`` can be trained in a population.
+
+    A population trains the plain linear head on features, by Adam or SGD, with a method that needs nothing but logits
+    and its own state.
+    """
+    return (
+        config.mode == "linear"
+        and config.model.head["name"] == "linear"
+        and config.auxiliary is None
+        and config.optim.ema_decay is None
+        and config.optim.grad_clip is None
+        and config.optim.name in ("adam", "sgd")
+        and find_method(config.method["name"]).stackable
+    )
+
+
 def kind_of(trainer: Trainer) -> Hashable | None:
     """Return what runs must have in common to be trained together; None if this one trains alone.
 
-    A population trains the plain linear head on features that fit on the device, by Adam or SGD, with a method that
-    needs nothing but logits and its own state.
+    It trains alone if :func:`is_stackable` says so, or if its features do not fit on the device.
     """
     config, method = trainer.config, trainer.method
-    optimizers = trainer.optimization.optimizers
-    if (
-        config.mode != "linear"
-        or type(trainer.model.head) is not LinearHead
-        or trainer.auxiliary is not None
-        or trainer.average is not None
-        or not method.stackable
-        or config.optim.grad_clip is not None
-        or len(optimizers) != 1
-        or type(optimizers[0]) not in MOMENTS
-        or resident(trainer.stage.bundle.train, trainer.device) is None
-    ):
+    if not is_stackable(config) or resident(trainer.stage.bundle.train, trainer.device) is None:
         return None
     # Numbers may differ from run to run; whatever a method branches on may not.
     fixed = {key: value for key, value in _attributes(trainer).items() if not isinstance(value, float)}
@@ -78,7 +84,7 @@ def kind_of(trainer: Trainer) -> Hashable | None:
         config.compat,
         config.threads,
         str(trainer.device),
-        str(trainer.model.head.linear.weight.dtype),
+        str(next(trainer.model.head.parameters()).dtype),
     )
 
 
@@ -168,7 +174,7 @@ class Population:
         self.batch_size = like.stage.batch_size
         self._head = StackedModule(like.model.head, self.slots)
         self._method = StackedModule(like.method, self.slots)
-        weight = like.model.head.linear.weight  # type: ignore[union-attr]
+        weight = self._head.parameters["linear.weight"].whole
         values = {key: value for key, value in _attributes(like).items() if isinstance(value, float)}
         self._hyperparameters = {  # free slots have somebody's values: theirs need be finite, and are not used
             key: torch.full((self.slots,), value, dtype=weight.dtype, device=weight.device)

@@ -78,8 +78,10 @@ class StackedLoss:
     def _losses(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         parameters, buffers, hyperparameters, (logits, observed, index) = self._split(tensors)
 
-        def loss(own: Mapping[str, Tensor], z: Tensor, rest: Sequence[Mapping[str, Tensor]], *batch: Tensor) -> Tensor:
-            value: Tensor = self._call(_forward, own, rest, z, *batch)
+        def loss(
+            own: Mapping[str, Tensor], z: Tensor, rest: Sequence[Mapping[str, Tensor]], o: Tensor, i: Tensor
+        ) -> Tensor:
+            value: Tensor = self._call(_forward, own, rest, z, o, i)
             return value
 
         derived, value = vmap(grad_and_value(loss, argnums=(0, 1)))(
@@ -90,9 +92,11 @@ class StackedLoss:
     def _after(self, *tensors: Tensor) -> None:
         parameters, buffers, hyperparameters, batch = self._split(tensors)
 
-        def after(own: Mapping[str, Tensor], rest: Sequence[Mapping[str, Tensor]], *batch: Tensor) -> Tensor:
-            self._call(_after_step, own, rest, *batch)
-            return batch[0].new_zeros(())  # vmap wants a tensor
+        def after(
+            own: Mapping[str, Tensor], rest: Sequence[Mapping[str, Tensor]], z: Tensor, o: Tensor, i: Tensor
+        ) -> Tensor:
+            self._call(_after_step, own, rest, z, o, i)
+            return z.new_zeros(())  # vmap wants a tensor
 
         vmap(after)(parameters, (buffers, hyperparameters), *batch)
 
@@ -118,13 +122,14 @@ class StackedLoss:
             for name, value in own.items():
                 setattr(self.method, name, value)
 
-    def _split(self, tensors: Sequence[Tensor]) -> tuple[dict[str, Tensor], ...]:
+    def _split(self, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+        """Parameters, buffers and hyperparameters by name, and the rest."""
         parts: list[Any] = []
         start = 0
         for names in (self.parameters, self.buffers, self.hyperparameters):
             parts.append(dict(zip(names, tensors[start : start + len(names)], strict=True)))
             start += len(names)
-        return *parts, tensors[start:]  # type: ignore[return-value]
+        return *parts, tensors[start:]
 
 
 class _Caller(torch.nn.Module):

@@ -100,6 +100,8 @@ class StackedOptimizer:
     @torch.no_grad()
     def step(self) -> None:
         """Update every run that has joined."""
+        for count in self.counts.values():
+            count.whole.add_(1.0)  # one operation for all runs; what free slots count is overwritten by who joins
         if not self.fused:
             self._step_all()
             return
@@ -136,8 +138,6 @@ class StackedOptimizer:
                 slab.whole.sub_(column(lr) * moment)
                 continue
             first, second = (self.moments[name][moment].whole for moment in MOMENTS[self.kind])
-            for slot in mine:
-                self.counts[name].rows[slot].add_(1.0)
             steps = {slot: float(self.counts[name].rows[slot]) for slot in mine}
             options = next(iter(mine.values()))  # epsilon is the same for all; betas may follow a schedule
             beta1 = column({slot: each["betas"][0] for slot, each in mine.items()})
@@ -151,7 +151,6 @@ class StackedOptimizer:
 
 
 def _fused_adam(group: _Group) -> None:
-    torch._foreach_add_(group.steps, 1.0)
     options = group.options
     torch._fused_adam_(
         group.parameters,

@@ -1,9 +1,12 @@
 """Tensors of K runs kept as slices of one tensor each, so that one operation works on all of them."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Key = TypeVar("Key")
 
 
 class Slab:
@@ -68,9 +71,9 @@ class StackedModule:
                 holder._buffers[last] = replaced
 
 
-def runs_of(slots: Sequence[tuple[int, object]]) -> list[tuple[int, int, object]]:
+def runs_of(slots: Sequence[tuple[int, Key]]) -> list[tuple[int, int, Key]]:
     """Join neighbours of ``(slot, key)``, by slot, that have one key: ``(first slot, last slot + 1, key)``."""
-    joined: list[tuple[int, int, object]] = []
+    joined: list[tuple[int, int, Key]] = []
     for slot, key in slots:
         if joined and joined[-1][2] == key:
             joined[-1] = (joined[-1][0], slot + 1, key)

@@ -7,7 +7,7 @@ the same folder goes on, bit for bit on CPU.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Trainer:
         if record is not None:
             self._resume(record)
 
-    def epochs(self) -> Iterator[EpochReport]:
+    def epochs(self) -> Generator[EpochReport, None, None]:
         """Train, yielding after each evaluated epoch. Stop iterating to stop training.
 
         Raises:

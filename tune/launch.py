@@ -152,9 +152,10 @@ def _train(
         return False, False
     prepare_data(study.base, console)
     from tune.execution import ray_cluster, run_trials
+    from tune.orders import OrderBook
     from tune.progress import StudyProgress
     from tune.records import ENDED, best_trials, state_of
-    from tune.searcher import LedgerSearcher
+    from tune.searcher import LedgerSearcher, crew_limit
     from tune.stopping import Stopper
 
     stopper = Stopper()
@@ -170,14 +171,25 @@ def _train(
             epochs=study.base.total_epochs,
         )
         progress.resume(Counter(map(state_of, ledger.trials(*ENDED))), next(iter(best_trials(ledger.optuna, 1)), None))
-        searcher = LedgerSearcher(ledger, runs, progress, gpu=plan.gpu, stopping=stopper.asked)
+        orders = OrderBook(folder.path / ".orders")
+        searcher = LedgerSearcher(
+            ledger,
+            runs,
+            progress,
+            gpu=plan.gpu,
+            stopping=stopper.asked,
+            crew=crew_limit(study.config, ledger.n_trials, concurrent=plan.concurrent, gpu=plan.gpu),
+            orders=orders,
+            concurrent=plan.concurrent,
+        )
         try:
             with progress:
                 run_trials(searcher, plan, folder.path / ".ray", stopper)
         finally:
             stopper.ask("end")
-            unfinished = bool(searcher.live)
+            unfinished = searcher.is_training
             searcher.close_live()
+            orders.remove()
     # A SIGUSR1 that Tune itself took ends it without a word; live trials give it away.
     interrupted = stopper.reason == "signal" or (unfinished and stopper.reason == "end")
     if stopper.reason == "time":

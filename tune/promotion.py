@@ -9,11 +9,11 @@ from optuna.trial import FrozenTrial
 
 from plml.config import TrainConfig
 from plml.tracking import Tracker, TrackingError
+from tune.delivery import read_reports
 from tune.folders import StudyFolder
 from tune.searcher import FINISHED, StudyObserver, TrialSource
 from tune.study import Study
 from tune.trainable import Task, TrialReport
-from tune.trial_runs import read_reports
 
 ATTEMPTS = 3
 FIGURES = ("test/mAP", "val/mAP", "selection/best")

@@ -1,8 +1,8 @@
 """One configuration trained with several seeds in lockstep, seen from outside as one run whose figures are means."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 
 from plml.checkpoint import write_json_lines
@@ -26,37 +26,39 @@ class Repeats:
 
     def __init__(self, trainers: Sequence[Trainer], folder: Path) -> None:
         self.trainers, self.folder = trainers, folder
-        longest = max(len(trainer.history) for trainer in trainers)
-        common = min(longest if trainer.finished else len(trainer.history) for trainer in trainers)
-        self.history = [
-            mean_report([trainer.history[min(place, len(trainer.history) - 1)] for trainer in trainers])
-            for place in range(common)
-        ]
-        self._write()
+        self.history: list[EpochReport] = []
+        self.collect()
+
+    def collect(self) -> None:
+        """Add the means of the epochs that every trainer has evaluated by now."""
+        longest = max(len(trainer.history) for trainer in self.trainers)
+        common = min(longest if trainer.finished else len(trainer.history) for trainer in self.trainers)
+        if common == len(self.history) and common:
+            return
+        for place in range(len(self.history), common):
+            reports = [trainer.history[min(place, len(trainer.history) - 1)] for trainer in self.trainers]
+            self.history.append(mean_report(reports))
+        write_json_lines(self.folder / "metrics.jsonl", [asdict(report) for report in self.history])
 
     @property
     def finished(self) -> bool:
         """Whether every trainer came to its end."""
         return all(trainer.finished for trainer in self.trainers)
 
-    def epochs(self) -> Iterator[EpochReport]:
+    def epochs(self) -> Generator[EpochReport, None, None]:
         """Train all seeds one epoch, yield the means, and so on; nothing if the run is complete."""
-        places = [iter(chain(list(trainer.history), trainer.epochs())) for trainer in self.trainers]
-        last: list[EpochReport | None] = [None] * len(places)
         known = len(self.history)
-        for place in range(max(trainer.config.total_epochs for trainer in self.trainers)):
-            fresh = [next(series, None) for series in places]
-            if all(report is None for report in fresh):
-                return
-            last = [new or old for new, old in zip(fresh, last, strict=True)]
-            if place < known:
-                continue
-            self.history.append(mean_report([report for report in last if report is not None]))
-            self._write()
-            yield self.history[-1]
-
-    def _write(self) -> None:
-        write_json_lines(self.folder / "metrics.jsonl", [asdict(report) for report in self.history])
+        with ExitStack() as stack:
+            running = [stack.enter_context(closing(trainer.epochs())) for trainer in self.trainers]
+            while not self.finished:
+                behind = min(len(trainer.history) for trainer in self.trainers if not trainer.finished)
+                for trainer, epochs in zip(self.trainers, running, strict=True):
+                    if not trainer.finished and len(trainer.history) == behind:
+                        next(epochs)
+                self.collect()
+                for place in range(known, len(self.history)):
+                    yield self.history[place]
+                known = len(self.history)
 
 
 def mean_report(reports: Sequence[EpochReport]) -> EpochReport:

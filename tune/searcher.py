@@ -1,17 +1,26 @@
 """The bridge from Ray to the ledger: Ray asks for trials and passes on what they report; the ledger decides."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from optuna.trial import Trial
 from ray.tune.search import Searcher
 
+from plml.config import TrainConfig
 from plml.errors import ConfigError
+from plml.population import is_stackable
+from tune.crew import Orders
 from tune.ledger import Asked, Ledger
+from tune.orders import OrderBook
+from tune.study_file import StudyConfig
 from tune.trainable import Task, TrialReport
 from tune.trial_runs import TrialRuns
+
+CREW_ON_CPU, CREW_ON_GPU = 32, 256
 
 
 class StudyObserver(Protocol):
@@ -24,11 +33,12 @@ class StudyObserver(Protocol):
 
 @dataclass
 class Live:
-    """A trial that a worker trains now."""
+    """A trial that a worker trains now; ``in_crew`` with others."""
 
     trial: Trial
     key: str
     attempt: int
+    in_crew: bool = False
     epoch: int = -1
     objective: float | None = None
 
@@ -62,50 +72,97 @@ class TrialSource(Searcher):
 class LedgerSearcher(TrialSource):
     """Asks the ledger for trials and tells it how they end.
 
+    A Ray trial is one trial of the study, or a crew: trials of mode ``linear`` that one worker trains at once, and
+    that others follow as they end.
+
     Args:
         ledger: the study's trials.
         runs: their MLflow runs.
         observer: is told of everything.
         gpu: GPUs a trial gets, for the share of memory it may take.
         stopping: whether somebody asked the study to stop.
+        crew: most trials of a crew; 1: every trial has a worker to itself.
+        orders: where crews find their answers.
+        concurrent: workers.
     """
 
     def __init__(
-        self, ledger: Ledger, runs: TrialRuns, observer: StudyObserver, *, gpu: float, stopping: Callable[[], bool]
+        self,
+        ledger: Ledger,
+        runs: TrialRuns,
+        observer: StudyObserver,
+        *,
+        gpu: float,
+        stopping: Callable[[], bool],
+        crew: int = 1,
+        orders: OrderBook | None = None,
+        concurrent: int = 1,
     ) -> None:
         super().__init__()
         self.ledger, self.runs, self.observer = ledger, runs, observer
         self.gpu, self.stopping = gpu, stopping
-        self.live: dict[str, Live] = {}
+        self.crew, self.orders, self.concurrent = crew if orders else 1, orders, concurrent
+        self.live: dict[str, dict[str, Live]] = {}  # by Ray trial, by key
+        self.waiting: list[tuple[Asked, TrainConfig]] = []  # asked for, and not fit for the crew they were asked for
+        self.answers: Counter[str] = Counter()
         self.failures_in_a_row = 0
 
     @property
     def gave_up(self) -> bool:
-        """Whether so many trials failed one after another that going on makes no sense."""
-        return self.failures_in_a_row >= self.ledger.study.config.failure_budget
+        """Whether so many trials failed one after another, and none is doing well, that going on makes no sense."""
+        doing_well = any(live.objective is not None for members in self.live.values() for live in members.values())
+        return self.failures_in_a_row >= self.ledger.study.config.failure_budget and not doing_well
 
     # -- Ray asks -----------------------------------------------------------------------------------------
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next trial's task; None: not now; FINISHED: never again."""
-        asked = None
-        while asked is None and not self.stopping() and not self.gave_up:
+        """Return the next trial's task, or a crew's; None: not now; FINISHED: never again."""
+        first = self._take(1)
+        if not first:
+            # A live trial may yet come back for another attempt, so it is too early to say never.
+            return None if any(self.live.values()) else FINISHED
+        [(asked, config)] = first
+        if self.crew == 1 or not is_stackable(config):
+            return {"task": asdict(self._begin(trial_id, asked, config, in_crew=False))}
+        crew = [*first, *self._take(self._crew_size() - 1, stackable=True)]
+        assert self.orders is not None  # otherwise there are no crews
+        return {
+            "crew": [asdict(self._begin(trial_id, *each, in_crew=True)) for each in crew],
+            "name": trial_id,
+            "orders": str(self.orders.folder),
+        }
+
+    def _crew_size(self) -> int:
+        """Members of a crew now: towards the end of the budget no crew takes what others could train."""
+        left = self.ledger.n_trials - self.ledger.begun() + len(self.waiting)
+        in_crews = sum(live.in_crew for members in self.live.values() for live in members.values())
+        return max(1, min(self.crew, math.ceil((left + in_crews) / (2 * self.concurrent))))
+
+    def _take(self, wanted: int, *, stackable: bool = False) -> list[tuple[Asked, TrainConfig]]:
+        """Return up to ``wanted`` trials to begin now; with ``stackable`` such as can be in a crew."""
+        fit = [each for each in self.waiting if not stackable or is_stackable(each[1])][:wanted]
+        self.waiting = [each for each in self.waiting if each not in fit]
+        while len(fit) < wanted and not self.stopping() and not self.gave_up:
             try:
-                asked = self.ledger.ask()
+                asked = self.ledger.ask_many(wanted - len(fit))
             except ConfigError as error:
                 self._invalid(error)
                 continue
-            if asked is None:
+            if not asked:
                 break
-        if asked is None:
-            # A live trial may yet come back for another attempt, so it is too early to say never.
-            return None if self.live else FINISHED
-        return {"task": asdict(self._begin(trial_id, asked))}
+            for each in asked:
+                config = self.ledger.study.space.resolve(each.values)
+                place = fit if not stackable or is_stackable(config) else self.waiting
+                place.append((each, config))
+        return fit
 
-    def _begin(self, trial_id: str, asked: Asked) -> Task:
-        config = self.ledger.study.space.resolve(asked.values)
-        run_id = self.runs.begin(self.ledger.frozen(asked.trial), config)
-        self.live[trial_id] = Live(asked.trial, asked.key, asked.attempt)
+    def _begin(self, trial_id: str, asked: Asked, config: TrainConfig, *, in_crew: bool) -> Task:
+        frozen, run_id = self.ledger.frozen(asked.trial), None
+        if in_crew:
+            self.runs.begin_soon(frozen, config)
+        else:
+            run_id = self.runs.begin(frozen, config)
+        self.live.setdefault(trial_id, {})[asked.key] = Live(asked.trial, asked.key, asked.attempt, in_crew)
         self.observer.began(asked.key, dict(asked.values), asked.attempt)
         study = self.ledger.study.config
         return Task(
@@ -114,10 +171,11 @@ class LedgerSearcher(TrialSource):
             metric=study.objective.metric,
             mode=study.objective.mode,
             seeds=tuple(study.seeds or ()),
-            tracking_uri=self.runs.uri,
+            tracking_uri=self.runs.uri if run_id else None,
             run_id=run_id,
             gpu_fraction=self.gpu,
             system_metrics=study.track.system_metrics,
+            key=asked.key,
         )
 
     def _invalid(self, error: ConfigError) -> None:
@@ -130,58 +188,96 @@ class LedgerSearcher(TrialSource):
     # -- Ray tells ----------------------------------------------------------------------------------------
 
     def on_report(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Store a report and close the trial if it is its last; return whether the pruner stops it."""
-        live = self.live.get(trial_id)
-        if live is None:
-            return False
-        told = TrialReport(**{name: result[name] for name in TrialReport.__dataclass_fields__})
-        match told.outcome:
-            case "diverged" | "out_of_memory":
-                self.ledger.tell_violation(live.trial, told.outcome, told.detail)
-                self._ended(trial_id, "PRUNED", f"{told.outcome.replace('_', ' ')}: {told.detail}", failed=True)
-                return False
-            case "rejected":
-                self.ledger.tell_failed(live.trial, told.detail)
-                self._ended(trial_id, "FAILED", told.detail, failed=True)
-                return False
-        assert told.objective is not None
-        self.ledger.report(live.trial, [*((e, v) for e, v in told.earlier), (told.epoch, told.objective)])
-        live.epoch, live.objective = told.epoch, told.objective
-        self.observer.reported(live.key, told.epoch, told.objective)
-        if told.outcome == "complete":
-            self.ledger.tell_complete(live.trial, told.objective)
-            self._ended(trial_id, "COMPLETE", "")
-        elif live.trial.should_prune():
-            # Told at once: a pruner remembers that it was asked, so a decision that is lost is not made again.
-            self.ledger.tell_pruned(live.trial)
-            self._ended(trial_id, "PRUNED", f"after {told.epoch + 1} epochs")
-            return True
+        """Store what a worker reports and close trials that have ended; return whether the worker is to stop."""
+        if "told" not in result:
+            told = _report(result)
+            keys = list(self.live.get(trial_id, {}))
+            return bool(keys) and bool(self._listen(trial_id, [replace(told, key=keys[0])]))
+        stop = self._listen(trial_id, [_report(each) for each in result["told"]])
+        here = len(self.live.get(trial_id, {}))
+        start = self._take(self._crew_size() - here, stackable=True) if here < self._crew_size() else []
+        tasks = [self._begin(trial_id, *each, in_crew=True) for each in start]
+        assert self.orders is not None
+        self.orders.write(trial_id, self.answers[trial_id], Orders(stop, tasks))
+        self.answers[trial_id] += 1
         return False
 
+    def _listen(self, trial_id: str, told: Sequence[TrialReport]) -> list[str]:
+        """Store reports, close trials that have ended; return the keys of those that the pruner stops."""
+        members = self.live.get(trial_id, {})
+        known = [(members[one.key], one) for one in told if one.key in members]
+        good = [(live, one) for live, one in known if one.objective is not None]
+        self.ledger.report_many(
+            [(live.trial, [*((e, v) for e, v in one.earlier), (one.epoch, one.objective)]) for live, one in good]  # type: ignore[list-item]
+        )
+        for live, one in good:
+            live.epoch, live.objective = one.epoch, one.objective
+            self.observer.reported(live.key, one.epoch, one.objective or 0.0)
+        stop = []
+        for live, one in known:
+            match one.outcome:
+                case "diverged" | "out_of_memory":
+                    self.ledger.tell_violation(live.trial, one.outcome, one.detail)
+                    detail = f"{one.outcome.replace('_', ' ')}: {one.detail}"
+                    self._ended(trial_id, live, "PRUNED", detail, failed=True)
+                case "rejected":
+                    self.ledger.tell_failed(live.trial, one.detail)
+                    self._ended(trial_id, live, "FAILED", one.detail, failed=True)
+                case "broken":
+                    self._try_again(trial_id, live, one.detail)
+                case "complete":
+                    assert one.objective is not None
+                    self.ledger.tell_complete(live.trial, one.objective)
+                    self._ended(trial_id, live, "COMPLETE", "")
+                case "running":
+                    if live.trial.should_prune():
+                        # Told at once: a pruner remembers that it was asked, so a decision that is lost is not made
+                        # again.
+                        self.ledger.tell_pruned(live.trial)
+                        self._ended(trial_id, live, "PRUNED", f"after {one.epoch + 1} epochs")
+                        stop.append(live.key)
+        return stop
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A worker is gone: if its trial is still open, the worker died or raised, and another attempt is due."""
-        live = self.live.get(trial_id)
-        if live is None or self.stopping():
+        """A worker is gone: if a trial of it is still open, it died or raised, and another attempt is due."""
+        if self.stopping():
             return
-        detail = self._error_of(live)
-        if live.attempt >= self.ledger.study.config.max_attempts:
-            self.ledger.tell_failed(live.trial, detail)
-            self._ended(trial_id, "FAILED", f"{detail} ({live.attempt} attempts)", failed=True)
-            return
-        self.ledger.put_back(live.trial, attempt=live.attempt + 1, error=detail)
-        self._ended(trial_id, "INTERRUPTED", f"{detail}; it will be tried again")
+        for live in list(self.live.get(trial_id, {}).values()):
+            self._try_again(trial_id, live, self._error_of(live))
+        self.live.pop(trial_id, None)
 
     def close_live(self) -> None:
-        """Put back every trial that was being trained when the study stopped."""
-        for trial_id, live in list(self.live.items()):
-            self.ledger.put_back(live.trial)
-            self._ended(trial_id, "INTERRUPTED", "")
+        """Put back every trial that was being trained, or waited to be, when the study stopped."""
+        for trial_id, members in list(self.live.items()):
+            for live in list(members.values()):
+                self.ledger.put_back(live.trial)
+                self._ended(trial_id, live, "INTERRUPTED", "")
+        for asked, _ in self.waiting:
+            self.ledger.put_back(asked.trial)
+        self.waiting = []
 
-    def _ended(self, trial_id: str, state: str, detail: str, *, failed: bool = False) -> None:
-        live = self.live.pop(trial_id)
+    @property
+    def is_training(self) -> bool:
+        """Whether a trial was begun and has not ended."""
+        return any(self.live.values())
+
+    def _try_again(self, trial_id: str, live: Live, detail: str) -> None:
+        if live.attempt >= self.ledger.study.config.max_attempts:
+            self.ledger.tell_failed(live.trial, detail)
+            self._ended(trial_id, live, "FAILED", f"{detail} ({live.attempt} attempts)", failed=True)
+            return
+        self.ledger.put_back(live.trial, attempt=live.attempt + 1, error=detail)
+        self._ended(trial_id, live, "INTERRUPTED", f"{detail}; it will be tried again")
+
+    def _ended(self, trial_id: str, live: Live, state: str, detail: str, *, failed: bool = False) -> None:
+        del self.live[trial_id][live.key]
         if state != "INTERRUPTED":
             self.failures_in_a_row = self.failures_in_a_row + 1 if failed else 0
-        self.runs.end(self.ledger.frozen(live.trial))
+        frozen = self.ledger.frozen(live.trial)
+        if live.in_crew:
+            self.runs.end_soon(frozen)
+        else:
+            self.runs.end(frozen)
         self.observer.ended(live.key, state, live.objective, detail)
 
     def _error_of(self, live: Live) -> str:
@@ -191,3 +287,23 @@ class LedgerSearcher(TrialSource):
             return str(json.loads(file.read_text(encoding="utf-8"))["error"])
         except (OSError, ValueError, KeyError):
             return f"its process died after epoch {live.epoch}" if live.epoch >= 0 else "its process died"
+
+
+def _report(told: Mapping[str, Any]) -> TrialReport:
+    return TrialReport(**{name: told[name] for name in TrialReport.__dataclass_fields__})
+
+
+def crew_limit(config: StudyConfig, n_trials: int, *, concurrent: int, gpu: float) -> int:
+    """Return how many trials a worker may train at once.
+
+    More of them make each one cheaper, up to what the cache of a core or the width of a GPU takes
+    (``docs/performance.md``). A sampler that learns draws them without knowing each other's results, so with one the
+    budget is split into at least eight rounds.
+    """
+    asked = config.resources.population
+    if asked != "auto":
+        return asked
+    most = CREW_ON_GPU if gpu else CREW_ON_CPU
+    if config.sampler.name in ("random", "grid"):
+        return most
+    return max(1, min(most, n_trials // (8 * concurrent)))

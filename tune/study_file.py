@@ -57,6 +57,9 @@ class ResourcesConfig(Strict):
     cpu: Count = 1
     gpu: Literal["auto"] | Annotated[float, Field(ge=0)] = Field("auto", description="auto: one where there is one")
     max_concurrent: Literal["auto"] | Count = "auto"
+    population: Literal["auto"] | Count = Field(
+        "auto", description="trials of mode linear that a worker trains at once; 1: one after another"
+    )
 
     @field_validator("gpu")
     @classmethod

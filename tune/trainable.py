@@ -10,8 +10,10 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +31,7 @@ from plml.tracking import RunLogger, system_load
 from plml.trainer import Trainer
 from tune.repeats import Repeats
 
-Outcome = Literal["running", "complete", "diverged", "out_of_memory", "rejected"]
+Outcome = Literal["running", "complete", "diverged", "out_of_memory", "rejected", "broken"]
 LOCK_TIMEOUT_S = 60.0  # a worker of a driver that was killed lives on for a moment
 SECOND_TRY_S = 2.0  # GPU memory of a trial that was stopped is free only after a moment
 
@@ -48,6 +50,7 @@ class Task:
         run_id: MLflow run to write to, or None.
         gpu_fraction: share of the GPU's memory that the trial may take, in (0, 1], or 0 without GPU.
         system_metrics: log the load of processor, memory and GPU.
+        key: of the trial, where several are trained together.
     """
 
     tree: Mapping[str, Any]
@@ -59,6 +62,7 @@ class Task:
     run_id: str | None = None
     gpu_fraction: float = 0.0
     system_metrics: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,12 @@ class TrialReport:
     """What a trial tells the driver.
 
     Attributes:
-        outcome: whether it goes on, and if not, why.
+        outcome: whether it goes on, and if not, why; ``broken``: through no fault of the configuration.
         epoch: of the last evaluation, -1 before the first.
         objective: running best of the metric.
         earlier: ``(epoch, running best)`` of epochs before this one that the driver may not know of.
         detail: reason of an outcome that is not a success.
+        key: of the trial, where several are trained together.
     """
 
     outcome: Outcome
@@ -78,13 +83,27 @@ class TrialReport:
     objective: float | None = None
     earlier: list[tuple[int, float]] = field(default_factory=list)
     detail: str = ""
+    key: str = ""
 
 
 def ray_trial(config: dict[str, Any]) -> None:
-    """The Ray trainable: run ``config["task"]`` and report to the driver."""
+    """The Ray trainable: run ``config["task"]``, or the tasks of ``config["crew"]``, and report to the driver."""
     from ray.tune import report as ray_report
 
-    run_task(Task(**config["task"]), lambda told: ray_report(asdict(told)))
+    if "task" in config:
+        run_task(Task(**config["task"]), lambda told: ray_report(asdict(told)))
+        return
+    from tune.crew import Orders, run_crew
+    from tune.orders import OrderBook
+
+    name, book = config["name"], OrderBook(Path(config["orders"]))
+    numbers = count()
+
+    def exchange(told: list[TrialReport]) -> Orders:
+        ray_report({"told": [asdict(one) for one in told]})  # returns once the driver has dealt with it
+        return book.take(name, next(numbers))
+
+    run_crew([Task(**task) for task in config["crew"]], exchange)
 
 
 def run_task(task: Task, report: Callable[[TrialReport], None]) -> None:
@@ -94,7 +113,7 @@ def run_task(task: Task, report: Callable[[TrialReport], None]) -> None:
         OSError, RuntimeError, ...: trouble that is not the configuration's fault; ``error.json`` in the run
             folder says what happened.
     """
-    _reset_process(task)
+    reset_process(task)
     folder = Path(task.folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "error.json").unlink(missing_ok=True)
@@ -117,11 +136,11 @@ def _train_in_memory(task: Task, folder: Path, report: Callable[[TrialReport], N
             _train(task, folder, report)
             return
         except Exception as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             detail = next(iter(str(error).splitlines()), type(error).__name__)
         # Out of the except block, whose traceback keeps the failed run's tensors alive.
-        _free_memory()
+        free_memory()
         time.sleep(pause)
     report(TrialReport("out_of_memory", detail=detail))
 
@@ -131,17 +150,19 @@ def _train(task: Task, folder: Path, report: Callable[[TrialReport], None]) -> N
     logger = RunLogger(task.tracking_uri, task.run_id)
     best: list[tuple[int, float]] = []
     for past in run.history:
-        best.append(_running_best(task, best, past))
+        best.append(running_best(task, best, past))
     if run.finished:  # it ended before the driver heard of it: tell again, never return in silence
         report(TrialReport("complete", *best[-1], earlier=best[:-1]))
         return
     told = False
     watched = task.tracking_uri if task.system_metrics else None
-    with system_load(watched, task.run_id):
-        for epoch in run.epochs():
-            best.append(_running_best(task, best, epoch))
+    # Closed at once when ``report`` ends the trial, so that its record is written.
+    with system_load(watched, task.run_id), closing(run.epochs()) as epochs:
+        for epoch in epochs:
+            best.append(running_best(task, best, epoch))
             logger.log(epoch)
-            report(TrialReport("complete" if epoch.final else "running", *best[-1], earlier=[] if told else best[:-1]))
+            outcome: Outcome = "complete" if epoch.final else "running"
+            report(TrialReport(outcome, *best[-1], earlier=[] if told else best[:-1]))
             told = True
 
 
@@ -178,7 +199,8 @@ def _bundle(text: str) -> Bundle:
     return load_bundle(config, device=pick_device(config.device))
 
 
-def _running_best(task: Task, best: list[tuple[int, float]], report: EpochReport) -> tuple[int, float]:
+def running_best(task: Task, best: list[tuple[int, float]], report: EpochReport) -> tuple[int, float]:
+    """Return ``(epoch, best value so far)``; raise ConfigError if the run does not report the metric."""
     if task.metric not in report.metrics:
         hint = nearest(task.metric, report.metrics)
         raise ConfigError(f"objective.metric: a run does not report '{task.metric}'{hint}")
@@ -188,7 +210,7 @@ def _running_best(task: Task, best: list[tuple[int, float]], report: EpochReport
     return report.epoch, value
 
 
-def _reset_process(task: Task) -> None:
+def reset_process(task: Task) -> None:
     """Undo what an earlier trial in this worker may have left behind."""
     random.seed(0)
     np.random.seed(0)
@@ -197,20 +219,21 @@ def _reset_process(task: Task) -> None:
     torch.set_default_dtype(torch.float32)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = False
-    _free_memory()
+    free_memory()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         if 0 < task.gpu_fraction <= 1:
             torch.cuda.set_per_process_memory_fraction(task.gpu_fraction)
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
+    """Give back what tensors that are gone have left."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch could not allocate; on CPU it says so in a plain RuntimeError."""
     text = str(error).lower()
     return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
