@@ -163,49 +163,57 @@ def run_one(options: argparse.Namespace, scratch: Path) -> None:
     sys.stdout.write(f"{measure(options.epochs)}\n")
 
 
-def measure_batch(batch: int, data: Data, options: argparse.Namespace, scratch: Path) -> list[Figure]:
-    """Return the figures of one batch size."""
+def against_loop(batch: int, data: Data, options: argparse.Namespace, scratch: Path) -> list[Figure]:
+    """Return a population against the classic loop and the floor, in turns."""
     bundle, device, examples = make_bundle(data), options.device, len(data["train"][0])
-    best = options.population
-
-    def of_population(population: int, seeds: int = 1) -> Callable[[], float]:
-        return lambda: population_rate(
-            bundle, scratch, population, batch=batch, epochs=options.epochs, device=device, seeds=seeds
-        )
+    population = options.population
 
     @lru_cache
     def classic(workers: int) -> ClassicRun:
         return linear_run(data, batch_size=batch, workers=workers, device=device)
 
-    ours, four, none = f"population K={best}", "classic loop, 4 workers", "classic loop, 0 workers"
+    def of_population(seeds: int) -> float:
+        return population_rate(
+            bundle, scratch, population, batch=batch, epochs=options.epochs, device=device, seeds=seeds
+        )
+
+    ours, four, none = f"population K={population}", "classic loop, 4 workers", "classic loop, 0 workers"
+    own = f"{ours}, every member its own batches"
     rates = take_turns(
         {
-            ours: of_population(best),
-            f"{ours}, every member its own batches": of_population(best, seeds=best),
+            ours: lambda: of_population(1),
+            own: lambda: of_population(population),
             four: lambda: classic_rate(classic(4), 1),
             none: lambda: classic_rate(classic(0), 1 if options.quick else 2),
-            "floor": lambda: floor_rate(batch, best, examples, device),
+            "floor": lambda: floor_rate(batch, population, examples, device),
         },
         rounds=options.rounds,
     )
     name = f"linear, batch {batch}, "
+    others = [(ours, four), (ours, none), (ours, "floor"), (own, none)]
     figures = [
-        compared(name + ours, "epochs/s", rates[ours], other, rates[other], smaller_is_better=False)
-        for other in (four, none, "floor")
+        compared(name + mine, "epochs/s", rates[mine], other, rates[other], smaller_is_better=False)
+        for mine, other in others
     ]
-    own = f"{ours}, every member its own batches"
-    figures.append(compared(name + own, "epochs/s", rates[own], none, rates[none], smaller_is_better=False))
-    figures += [alone(name + other, "epochs/s", rates[other]) for other in (four, none, "floor")]
-    if not options.quick:
-        scaling = take_turns({str(k): of_population(k) for k in options.sizes}, rounds=options.rounds, warmup=0)
-        figures += [alone(f"{name}population K={k}, scaling", "epochs/s", values) for k, values in scaling.items()]
-    if device == "cpu" and not options.quick:
-        figures.append(both_cores(batch, best, options))
-    return figures
+    return [*figures, *(alone(name + other, "epochs/s", rates[other]) for other in (four, none, "floor"))]
 
 
-def both_cores(batch: int, population: int, options: argparse.Namespace) -> Figure:
-    """Return the throughput of the whole machine: two processes of each kind, as a study uses two cores."""
+def over_sizes(batch: int, data: Data, options: argparse.Namespace, scratch: Path) -> list[Figure]:
+    """Return the rate of populations of several sizes, in turns."""
+    bundle = make_bundle(data)
+
+    def of_population(population: int) -> Callable[[], float]:
+        return lambda: population_rate(
+            bundle, scratch, population, batch=batch, epochs=options.epochs, device=options.device
+        )
+
+    rates = take_turns({str(k): of_population(k) for k in options.sizes}, rounds=options.rounds, warmup=0)
+    return [alone(f"linear, batch {batch}, K={k} alone", "epochs/s", values) for k, values in rates.items()]
+
+
+def both_cores(batch: int, _data: Data, options: argparse.Namespace, _scratch: Path) -> list[Figure]:
+    """Return the throughput of two processes, as in a study on two cores, against a loop that uses both as well."""
+    population = options.population
     tail = ["--device", options.device, "--epochs", str(options.epochs)]
     rates = take_turns(
         {
@@ -215,10 +223,11 @@ def both_cores(batch: int, population: int, options: argparse.Namespace) -> Figu
         rounds=options.rounds,
         warmup=0,
     )
-    what = f"linear, batch {batch}, population K={population}, two at once"
-    return compared(
-        what, "epochs/s", rates["ours"], "classic loop, 4 workers", rates["classic"], smaller_is_better=False
-    )
+    what, against = f"linear, batch {batch}, population K={population}, two at once", "classic loop, 4 workers"
+    return [compared(what, "epochs/s", rates["ours"], against, rates["classic"], smaller_is_better=False)]
+
+
+PARTS = {"loop": against_loop, "sizes": over_sizes, "cores": both_cores}
 
 
 def draw(figures: Sequence[Figure], file: Path) -> None:
@@ -233,7 +242,7 @@ def draw(figures: Sequence[Figure], file: Path) -> None:
     for axis, batch in zip(axes[0], batches, strict=True):
         name = f"linear, batch {batch}, "
         rows = {figure.what.removeprefix(name): figure for figure in figures if figure.what.startswith(name)}
-        curve = {int(k.split("=")[1].split(",")[0]): f for k, f in rows.items() if k.endswith("scaling")}
+        curve = {int(k.split("=")[1].split()[0]): f for k, f in rows.items() if k.endswith(" alone")}
         sizes = sorted(curve)
         axis.fill_between(sizes, [curve[k].low for k in sizes], [curve[k].high for k in sizes], alpha=0.2)
         axis.plot(sizes, [curve[k].value for k in sizes], marker="o", label="population")
@@ -254,6 +263,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--population", type=int, help="K that is compared; default: 16, on a GPU 256")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 8, 16, 32, 64], help="K of the plot")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="what is measured")
     parser.add_argument("--epochs", type=int, default=10, help="of a population; its test scores come once")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -265,6 +275,9 @@ def parse() -> argparse.Namespace:
     options.population = options.population or (256 if options.device.startswith("cuda") else 16)
     if options.quick:
         options.batch_sizes, options.rounds, options.epochs = [32], 1, 3
+        options.parts = ["loop"]
+    if options.device != "cpu":
+        options.parts = [part for part in options.parts if part != "cores"]
     return options
 
 
@@ -281,10 +294,13 @@ def main() -> None:
             return
         data = random_features(QUICK_SIZES if options.quick else SIZES, DIM, CLASSES)
         began = time.perf_counter()
-        figures = [figure for batch in options.batch_sizes for figure in measure_batch(batch, data, options, scratch)]
+        figures: list[Figure] = []
+        for part in options.parts:
+            for batch in options.batch_sizes:
+                figures += PARTS[part](batch, data, options, scratch)
+                write(figures, options.out)  # what is measured stays if somebody loses patience
     show(f"linear training, {time.perf_counter() - began:.0f} s", figures)
-    write(figures, options.out)
-    if options.plot and not options.quick:
+    if options.plot and {"loop", "sizes"} <= set(options.parts):
         draw(figures, options.plot)
 
 
