@@ -50,7 +50,7 @@ class Split:
         rows = self.rows[index.numpy()]
         # One copy: numpy writes the rows into memory that torch's allocator keeps for the next batch.
         shape = (len(rows), *self.array.shape[1:])
-        taken = torch.empty(shape, dtype=torch.uint8 if self.is_images else torch.float32, pin_memory=pin)
+        taken = torch.empty(shape, dtype=getattr(torch, self.array.dtype.name), pin_memory=pin)
         # Rows are valid by construction; in mode "raise" numpy would fill a buffer and copy it.
         np.take(self.array, rows, axis=0, out=taken.numpy(), mode="clip")
         return taken.permute(0, 3, 1, 2) if self.is_images else taken
