@@ -10,7 +10,7 @@ study: $(READY)
 	$(BIN)/python tune/run.py --study $(STUDY)
 
 test: $(READY)
-	$(BIN)/pytest -q -n 2 --dist loadfile --timeout 300 -m "not cluster and not chaos and not browser"
+	$(BIN)/pytest -q -n 2 --dist loadfile --timeout 300 -m "not cluster and not chaos and not browser and not compiler"
 
 # BENCH="--data-root VOCdevkit --weights mobilenet_v2.safetensors" measures on real photos.
 bench: $(READY)

@@ -20,6 +20,8 @@ from plml.schema import Strict, assign, flatten, options_model, parse_assignment
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
+Precision = Literal["paper", "fast"]
+Compile = Literal["never", "auto", "always"]
 
 
 # Branches that are a name with its options; a bare name stands for the whole branch.
@@ -182,7 +184,12 @@ class TrainConfig(Strict):
     epochs: Count = 10
     seed: Annotated[int, Field(ge=0)] = 0
     compat: Compat = "fixed"
-    precision: Literal["paper", "fast"] = Field("paper", description="fast: bfloat16 autocast")
+    precision: Precision = Field(
+        "paper", description="fast: bfloat16 and TF32 where the device has units for them; paper: single precision"
+    )
+    compile: Compile = Field(
+        "never", description="torch.compile of the backbone, minutes at the start; auto: on CUDA where it is possible"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N, mps")
     threads: Count = Field(1, description="CPU threads of the run; on CPU the rounding of sums depends on it")
     data: DataConfig = Field(default_factory=DataConfig)
@@ -265,6 +272,8 @@ class TrainConfig(Strict):
         """Return what decides the figures as plain data: without the device, and files by their names only."""
         tree = self.tree()
         del tree["device"], tree["data"]["root"]
+        if self.compile == "never":  # as before there was such a key
+            del tree["compile"]
         method = tree["method"]
         files = ((tree["model"], "weights"), (tree["data"]["observation"], "path"))
         for part, key in (*files, (method, "prior_file"), (method, "graph_file")):

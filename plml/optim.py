@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from plml.config import OptimConfig
@@ -101,6 +101,7 @@ class Optimization:
         """Go on from a :meth:`state_dict` over the same parameters."""
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+            _lay_out_state(optimizer)
         for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
             schedule.load_state_dict(saved)
         if self.dynamic is not None:
@@ -134,6 +135,14 @@ def _optimizer(kind: str, config: OptimConfig, lr: float, groups: list[dict[str,
             weight_decay=config.weight_decay,
         )
     return torch.optim.Adam(groups, lr=lr, weight_decay=config.weight_decay, fused=True)
+
+
+def _lay_out_state(optimizer: torch.optim.Optimizer) -> None:
+    """Give moments the memory layout of their parameters: fused kernels walk through both in storage order."""
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def build_average(config: OptimConfig, model: nn.Module) -> AveragedModel | None:

@@ -248,7 +248,7 @@ class Trainer:
             self.evaluated,
             len(split),
             lambda index: self._inputs(split, index, index.to(self.device)),
-            fast=self.config.precision == "fast",
+            precision=self.config.precision,
         )
 
     def _training_scores(self, when: str) -> Tensor:
@@ -262,7 +262,7 @@ class Trainer:
             inputs = self._inputs(split, index, index.to(self.device))
             return torch.where(flips[index, None, None, None], inputs.flip(-1), inputs) if flipping else inputs
 
-        return score(self.model, len(split), fetch, fast=self.config.precision == "fast")
+        return score(self.model, len(split), fetch, precision=self.config.precision)
 
     def end_epoch(
         self, train: dict[str, float], logits: Tensor, figures: dict[str, float], value: float, began: float

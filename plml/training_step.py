@@ -7,12 +7,14 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from plml.auxiliary import Auxiliary
+from plml.compiling import begin_pass, wants_compiled
 from plml.config import TrainConfig
 from plml.data.augment import augment_pixels, contrastive_views, crop, mirror
 from plml.labels import Batch, ModelOutput
 from plml.methods import Method
 from plml.models import Classifier
 from plml.models.heads import pool
+from plml.numerics import autocast, lay_out, set_rounding
 from plml.optim import Optimization
 
 
@@ -38,6 +40,19 @@ class TrainingStep:
     average: AveragedModel | None
     flip: bool
 
+    def __post_init__(self) -> None:
+        """Lay out and, if it is asked for, compile the networks.
+
+        Raises:
+            ConfigError: they cannot be compiled here.
+        """
+        self._device = next(self.model.parameters()).device
+        compiled = wants_compiled(self.config.compile, self._device)
+        for network in [self.model] if self.average is None else [self.model, self.average.module]:
+            lay_out(network, self._device, self.config.precision)
+            if compiled and isinstance(network, Classifier):
+                network.compile_backbone()
+
     @property
     def views(self) -> int:
         """Augmented views of each image that method or auxiliary loss want."""
@@ -56,6 +71,9 @@ class TrainingStep:
             crops: uint8 (B, C, H, W), boxes cut from the photos, which are trained on instead of ``inputs``; the
                 views still come from those. None: crops are cut from ``inputs``.
         """
+        set_rounding(self._device, self.config.precision)
+        self.optimization.zero_grad()
+        begin_pass(self._device)
         views = contrastive_views(inputs, self.views, flip=self.flip) if self.views else None  # (V, B, C, H, W) uint8
         if flips is not None:
             changed = augment_pixels(inputs if crops is None else crops, self.config.data)
@@ -63,7 +81,7 @@ class TrainingStep:
             if self.config.data.crop_scale is not None and crops is None:
                 inputs = crop(inputs, self.config.data.crop_scale)
         batch = Batch(inputs, observed, index)
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.config.precision == "fast"):
+        with autocast(self._device, self.config.precision):
             out: ModelOutput = self.model(inputs)
             if views is not None:
                 pooled = pool(self.model.features(views.flatten(0, 1)))  # one pass: all views share batch statistics
@@ -74,7 +92,6 @@ class TrainingStep:
         if self.auxiliary:
             beside = self.auxiliary.weight * self.auxiliary(out, batch)
             loss = loss + beside
-        self.optimization.zero_grad()
         loss.backward()
         if self.config.optim.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)

@@ -20,6 +20,7 @@ from plml.errors import CheckpointError
 from plml.group_means import annotation_counts, group_means
 from plml.metrics import average_precision, multilabel_metrics
 from plml.models import Classifier, build_model
+from plml.numerics import lay_out
 from plml.schema import parse_assignment
 from plml.scoring import score
 
@@ -37,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
     split: Split = getattr(bundle, options.split)
     torch.set_num_threads(config.threads)
     device = next(model.parameters()).device
-    fast = config.precision == "fast"
-    logits = score(model, len(split), lambda index: split.gather(index).to(device), fast=fast)
+    lay_out(model, device, config.precision)
+    logits = score(model, len(split), lambda index: split.gather(index).to(device), precision=config.precision)
     truth = split.truth.to(logits.device)
     metrics = multilabel_metrics(logits, truth, compat=config.compat)
     if options.groups:

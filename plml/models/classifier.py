@@ -30,6 +30,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self._compiled = False
+        self._full_batch: dict[bool, int] = {}  # by training mode
         self._photo, self._normalized = photo, normalized
 
     @property
@@ -56,7 +58,21 @@ class Classifier(nn.Module):
     def features(self, inputs: Tensor) -> Tensor:
         """Return what the head takes: maps (B, D, h, w) of images, or features (B, D) as they are."""
         inputs = self.preprocess(inputs)
-        return inputs if self.backbone is None else self.backbone(inputs)
+        if self.backbone is None:
+            return inputs
+        if self._compiled and len(inputs) % self._full_batch.setdefault(self.training, len(inputs)) != 0:
+            return self.backbone.forward(inputs)  # an incomplete batch: not worth a compiled network of its own
+        return self.backbone(inputs)
+
+    def compile_backbone(self) -> None:
+        """From now on run full batches through a compiled backbone; names of parameters stay as they are.
+
+        The first batch after this, in training and in evaluation mode each, says what a full batch is.
+        """
+        if self.backbone is not None:
+            on_cuda = next(self.parameters()).is_cuda
+            self.backbone.compile(dynamic=False, mode="reduce-overhead" if on_cuda else None)
+            self._compiled = True
 
     def param_groups(self, lr: float, head_lr_mult: float = 1.0) -> list[dict[str, Any]]:
         """Return optimiser groups: backbone at ``lr``, head at ``lr * head_lr_mult``."""
