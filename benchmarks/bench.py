@@ -100,7 +100,7 @@ TARGETS = (
     Target(r"linear, batch \d+, population K=\d+", "floor", {"cpu": 1 / 3, "cuda": 1 / 4}),
     Target(r"mAP, 40,000 x 80", "scikit-learn", {"cpu": 8, "cuda": 200}),
     Target(r"study of 100 linear trials.*overhead", "", {"cpu": 10, "cuda": 5}, upper=True),
-    Target(r"images/s into the model from cache", "PIL", {"cpu": 15}),
+    Target(r"cache to float batch", "PIL", {"cpu": 15}),
     Target(r"cost of a trial at 1,000", "", {"cpu": 1 / 1.1}),
 )
 
