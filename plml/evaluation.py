@@ -1,7 +1,7 @@
 """What scores are worth: the figures of a validation split, the value that selects by it, and the test result."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from plml.config import TrainConfig
 from plml.data.bundle import Bundle, Split
-from plml.metrics import average_precision, multilabel_metrics
-from plml.selection import criterion_value
+from plml.metrics import average_precision, multilabel_metrics, stacked_multilabel_metrics
+from plml.selection import criterion_values
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,29 @@ class Validation:
         """Bring the labels of ``split`` to ``device``."""
         return cls(split.truth.to(device), split.observed.to(device))
 
-    def figures(self, logits: Tensor, config: TrainConfig) -> tuple[dict[str, float], float]:
-        """Return the figures to report of ``logits`` (N, L), and the one that selects; percent."""
-        metrics = {f"val/{k}": v for k, v in multilabel_metrics(logits, self.truth, compat=config.compat).items()}
-        metrics["val_observed/mAP"] = criterion_value("map", logits, self.observed, compat=config.compat)
-        if config.selection.labels == "clean":
-            # What nobody verified even in the truth (a "difficult" object) is left out, as in val/mAP.
-            value = criterion_value("known_map", logits, self.truth, compat=config.compat)
-        else:
-            value = criterion_value(config.selection.criterion, logits, self.observed, compat=config.compat)
-        return metrics, value
+    def figures(self, logits: Tensor, configs: Sequence[TrainConfig]) -> list[tuple[dict[str, float], float]]:
+        """Return for each of K runs the figures to report, and the one that selects; percent.
+
+        Args:
+            logits: (K, N, L).
+            configs: of the K runs; they agree in ``compat``.
+        """
+        compat = configs[0].compat
+        reported = stacked_multilabel_metrics(logits, self.truth, compat=compat)
+        observed = criterion_values("map", logits, self.observed, compat=compat).tolist()
+        results = []
+        for place, (config, figures) in enumerate(zip(configs, reported, strict=True)):
+            if config.selection.labels == "clean":
+                # What nobody verified even in the truth (a "difficult" object) is left out, as in val/mAP.
+                value = figures["mAP"]
+            elif config.selection.criterion == "map":
+                value = observed[place]
+            else:
+                name = config.selection.criterion
+                value = criterion_values(name, logits[place : place + 1], self.observed, compat=compat).item()
+            mine = {f"val/{key}": figure for key, figure in figures.items()}
+            results.append(({**mine, "val_observed/mAP": observed[place]}, value))
+        return results
 
 
 def test_result(

@@ -210,27 +210,45 @@ class Population:
             trainer.begin_epoch()
         self._method.follow()
         losses = self._train(members)
+        trained = {slot: self._figures(trainer, losses[slot], rates[slot]) for slot, trainer in members.items()}
+        sound = [slot for slot, train in trained.items() if not isinstance(train, DivergenceError)]
+        logits = [members[slot].scores(members[slot].stage.bundle.val) for slot in sound]
+        figures = self._validate([members[slot] for slot in sound], logits)
+        scored = dict(zip(sound, zip(logits, figures, strict=True), strict=True))
         results: list[tuple[Trainer, EpochReport] | Ended] = []
         share = time.perf_counter() - (time.perf_counter() - began) / len(members)
         with self.pace.epoch():
             for slot, trainer in members.items():
+                train = trained[slot]
                 try:
-                    train = trainer.train_figures(losses[slot], rates[slot], {})
-                    logits = trainer.scores(trainer.stage.bundle.val)
-                    figures = trainer.validation.figures(logits, trainer.config)
-                    report = trainer.end_epoch(train, logits, *figures, share)
+                    if isinstance(train, DivergenceError):
+                        raise train
+                    of_val, found = scored[slot]
+                    results.append((trainer, trainer.end_epoch(train, of_val, *found, share)))
                 except DivergenceError as error:
                     trainer.files.write_figures(trainer.history)
                     results.append(Ended(trainer, error))
                 except OSError as error:
                     results.append(Ended(trainer, error))
-                else:
-                    results.append((trainer, report))
         self._method.follow()
         for slot, result in zip(members, results, strict=True):
             if isinstance(result, Ended) or result[0].finished:
                 self._remove(slot)
         return results
+
+    @staticmethod
+    def _figures(trainer: Trainer, loss: Tensor, lr: float) -> dict[str, float] | DivergenceError:
+        try:
+            return trainer.train_figures(loss, lr, {})
+        except DivergenceError as error:
+            return error
+
+    @staticmethod
+    def _validate(trainers: Sequence[Trainer], logits: Sequence[Tensor]) -> list[tuple[dict[str, float], float]]:
+        """Validation figures of all runs at once: they have one split."""
+        if not trainers:
+            return []
+        return trainers[0].validation.figures(torch.stack(list(logits)), [trainer.config for trainer in trainers])
 
     def _train(self, members: dict[int, Trainer]) -> Tensor:
         """One pass over the training split; returns mean losses (K,). Nothing is read back from the device."""

@@ -21,7 +21,6 @@ from plml.data.resident import resident
 from plml.device import pick_device
 from plml.errors import ConfigError, DivergenceError
 from plml.evaluation import Validation, test_result
-from plml.host_memory import keep_freed_memory
 from plml.labels import LabelInfo
 from plml.methods import Method, build_method
 from plml.models import Classifier, build_model
@@ -82,15 +81,14 @@ class Trainer:
             DivergenceError: the loss or a validation score is not finite.
         """
         torch.set_num_threads(self.config.threads)
-        if self.device.type == "cpu" and self.stage.bundle.train.is_images:
-            keep_freed_memory()
         while not self.finished:
             began = time.perf_counter()
             torch.manual_seed(derive_seed(self.config.seed, "epoch", self.epoch))
             try:
                 train = self._train_epoch()
                 logits = self.scores(self.stage.bundle.val)
-                report = self.end_epoch(train, logits, *self.validation.figures(logits, self.config), began)
+                [figures] = self.validation.figures(logits[None], [self.config])
+                report = self.end_epoch(train, logits, *figures, began)
             except DivergenceError:
                 self.files.write_figures(self.history)
                 raise
@@ -248,7 +246,7 @@ class Trainer:
             self.evaluated,
             len(split),
             lambda index: self._inputs(split, index, index.to(self.device)),
-            precision=self.config.precision,
+            fast=self.config.precision == "fast",
         )
 
     def _training_scores(self, when: str) -> Tensor:
@@ -262,7 +260,7 @@ class Trainer:
             inputs = self._inputs(split, index, index.to(self.device))
             return torch.where(flips[index, None, None, None], inputs.flip(-1), inputs) if flipping else inputs
 
-        return score(self.model, len(split), fetch, precision=self.config.precision)
+        return score(self.model, len(split), fetch, fast=self.config.precision == "fast")
 
     def end_epoch(
         self, train: dict[str, float], logits: Tensor, figures: dict[str, float], value: float, began: float
