@@ -21,6 +21,7 @@ from plml.data.resident import resident
 from plml.device import pick_device
 from plml.errors import ConfigError, DivergenceError
 from plml.evaluation import Validation, test_result
+from plml.host_memory import keep_freed_memory
 from plml.labels import LabelInfo
 from plml.methods import Method, build_method
 from plml.models import Classifier, build_model
@@ -81,6 +82,8 @@ class Trainer:
             DivergenceError: the loss or a validation score is not finite.
         """
         torch.set_num_threads(self.config.threads)
+        if self.device.type == "cpu" and self.stage.bundle.train.is_images:
+            keep_freed_memory()
         while not self.finished:
             began = time.perf_counter()
             torch.manual_seed(derive_seed(self.config.seed, "epoch", self.epoch))
@@ -246,7 +249,7 @@ class Trainer:
             self.evaluated,
             len(split),
             lambda index: self._inputs(split, index, index.to(self.device)),
-            fast=self.config.precision == "fast",
+            precision=self.config.precision,
         )
 
     def _training_scores(self, when: str) -> Tensor:
@@ -260,7 +263,7 @@ class Trainer:
             inputs = self._inputs(split, index, index.to(self.device))
             return torch.where(flips[index, None, None, None], inputs.flip(-1), inputs) if flipping else inputs
 
-        return score(self.model, len(split), fetch, fast=self.config.precision == "fast")
+        return score(self.model, len(split), fetch, precision=self.config.precision)
 
     def end_epoch(
         self, train: dict[str, float], logits: Tensor, figures: dict[str, float], value: float, began: float
