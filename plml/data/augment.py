@@ -16,7 +16,7 @@ from plml.config import DataConfig
 from plml.data.groups import change_in_groups, for_all
 from plml.data.photometric import brightness, contrast, hue, saturation, to_grey
 from plml.data.randaugment import rand_augment
-from plml.data.resample import RATIOS, TRIES, draw_boxes, multiplied, resized_boxes
+from plml.data.resample import RATIOS, TRIES, draw_boxes, resized_boxes
 
 VIEW_SCALE = 0.2  # smallest area share of a view's crop
 JITTER, HUE = 0.4, 0.1  # of brightness, contrast and saturation around 1; of a turn of the colour circle
@@ -109,28 +109,19 @@ def mirror(images: Tensor, flips: Tensor) -> Tensor:
 def blur(images: Tensor, radius: Tensor) -> Tensor:
     """Blur uint8 images (B, C, H, W) by a Gaussian of standard deviation ``radius`` (B,) pixels, mirrored at the edges.
 
-    Its window is a tenth of the shorter side, as SimCLR's.
+    Its window is a tenth of the shorter side, as SimCLR's, but not more than six of the largest deviations to each
+    side: what lies beyond weighs 1e-8.
     """
-    reach = math.ceil(0.05 * min(images.shape[2:]))
-    return multiplied(images, *(_blur_weights(radius, side, reach) for side in images.shape[2:]))
-
-
-def _blur_weights(radius: Tensor, side: int, reach: int) -> Tensor:
-    """Return the matrices (B, side, side) that blur the pixels of a line."""
-    width = radius[:, None, None]
-    offsets = torch.arange(-reach, reach + 1, device=radius.device)
-    total = (-((offsets / width) ** 2) / 2).exp().sum(dim=2, keepdim=True)  # (B, 1, 1)
-    here = torch.arange(side, device=radius.device)[:, None]
-    there = torch.arange(side, device=radius.device)
-
-    def weight(distance: Tensor, counts: Tensor | bool) -> Tensor:
-        inside = (distance.abs() <= reach) & counts
-        return torch.where(inside, (-((distance / width) ** 2) / 2).exp(), 0.0)
-
-    # A pixel counts where it is, and where the mirrors beyond both edges show it; the edge itself shows once.
-    last = side - 1
-    mirrored = weight(there + here, there > 0) + weight(2 * last - there - here, there < last)
-    return (weight(there - here, True) + mirrored) / total
+    count, channels, height, width = images.shape
+    reach = min(math.ceil(0.05 * min(height, width)), math.ceil(6 * BLUR[1]), min(height, width) - 1)
+    offsets = torch.arange(-reach, reach + 1, device=images.device)
+    taps = (-((offsets / radius[:, None]) ** 2) / 2).softmax(dim=1).repeat_interleave(channels, dim=0)  # (B * C, K)
+    planes = images.float().reshape(1, count * channels, height, width)
+    padded = F.pad(planes, (reach, reach, reach, reach), mode="reflect")
+    with torch.autocast(images.device.type, enabled=False):
+        down = F.conv2d(padded, taps[:, None, :, None], groups=count * channels)
+        across = F.conv2d(down, taps[:, None, None, :], groups=count * channels)
+    return across.view(images.shape).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _jitter(images: Tensor) -> None:
