@@ -49,6 +49,16 @@ def test_the_mean_time_of_a_call_fills_the_time_asked_for():
     assert count > 10
 
 
+def test_processor_time_counts_work_and_not_sleep():
+    import time
+
+    clock = MEASURING["Clock"]()
+    assert clock.seconds(lambda: time.sleep(0.2)) >= 0.2
+    clock.seconds(lambda: sum(range(10_000_000)))
+    asleep, busy = clock.processor
+    assert asleep < 0.1 < busy
+
+
 def test_files_read_back(tmp_path):
     figures = [figure(), MEASURING["alone"]("floor", "us", [3.0, 1.0, 2.0])]
     MEASURING["write"](figures, tmp_path / "deep" / "x.json")
