@@ -266,9 +266,9 @@ class Population:
         sharing = runs_of([(slot, keys.get(slot, first)) for slot in range(slots)])
         readers = {keys[slot]: trainer for slot, trainer in members.items()}
         orders = {key: trainer.order()[0].to(device) for key, trainer in readers.items()}
-        total = torch.zeros(slots, dtype=torch.float64, device=device)
-        seen = 0
         steps = like.steps_per_epoch
+        losses = torch.empty(steps, slots, dtype=weight.dtype, device=device)
+        counts = []
         varying = [t for t in members.values() if not t.optimization.is_constant]
         for number in range(steps):
             places = slice(number * self.batch_size, (number + 1) * self.batch_size)
@@ -276,12 +276,10 @@ class Population:
             count = len(indices[first])
             inputs = {key: features.index_select(0, index) for key, index in indices.items()}
             logits = torch.empty(slots, num_classes, count, dtype=weight.dtype, device=device)
-            index = torch.empty(slots, count, dtype=torch.int64, device=device)
             for low, high, key in sharing:
-                flat = weight[low:high].view(-1, width)
-                torch.mm(flat, inputs[key].t(), out=logits[low:high].view(-1, count))
-                index[low:high] = indices[key]
-            logits = (logits + bias[:, :, None]).transpose(1, 2)  # (K, B, L)
+                torch.mm(weight[low:high].view(-1, width), inputs[key].t(), out=logits[low:high].view(-1, count))
+            index = torch.cat([indices[key].expand(high - low, count) for low, high, key in sharing])
+            logits = logits.add_(bias[:, :, None]).transpose(1, 2)  # (K, B, L)
             observed = like.observed[index]
             found = self._loss(logits, observed, index)
             upstream = found.logits.transpose(1, 2).contiguous()  # (K, L, B)
@@ -294,11 +292,12 @@ class Population:
             for trainer in varying:
                 trainer.optimization.advance()
             self._loss.after_step(logits, observed, index)
-            total += found.loss * count
-            seen += count
+            losses[number] = found.loss
+            counts.append(count)
             for trainer in members.values():
                 trainer.progress = (number + 1) / steps
         for trainer in members.values():
             if trainer.optimization.is_constant:
                 trainer.optimization.advance(steps)
-        return total / seen
+        weights = torch.tensor(counts, dtype=torch.float64, device=device)
+        return weights @ losses.double() / weights.sum()

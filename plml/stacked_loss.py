@@ -15,6 +15,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from plml.folding import fold_constants
 from plml.labels import Batch, ModelOutput
 from plml.methods import Method
 
@@ -72,7 +73,8 @@ class StackedLoss:
         place = (name, arguments[0].shape)
         if place not in self._graphs:
             # A trace runs the operations: on copies, for some of them work in place.
-            self._graphs[place] = make_fx(function)(*(tensor.clone() for tensor in (*self._state, *arguments)))
+            example = [tensor.clone() for tensor in (*self._state, *arguments)]
+            self._graphs[place] = fold_constants(make_fx(function)(*example), *example)
         return self._graphs[place]
 
     def _losses(self, *tensors: Tensor) -> tuple[Tensor, ...]:
