@@ -17,6 +17,9 @@ from rich.text import Text
 from tune.space import brief
 
 
+ROWS = 10  # trials that the panel shows; a worker may train dozens at once
+
+
 class StudyProgress:
     """Counts, the best so far with its configuration, and the time left; an observer of the searcher.
 
@@ -109,7 +112,8 @@ class StudyProgress:
         left = self.total - sum(self.states.values())
         # A trial in a new worker waits for the imports; the later half of the durations is free of that.
         recent = self.durations[len(self.durations) // 2 :]
-        return max(0, left) * (sum(recent) / len(recent)) / self.concurrent
+        # A worker may train many at once.
+        return max(0, left) * (sum(recent) / len(recent)) / max(self.concurrent, len(self.live))
 
     def counts(self) -> str:
         """Return the counts in words."""
@@ -135,9 +139,11 @@ class StudyProgress:
                 Text(f"best {self.metric} {value:.2f}  trial {key}  {brief(self.values.get(key, {}))}", style="green")
             )
         now = Table.grid(padding=(0, 2))
-        for key, (values, epoch, objective, _) in self.live.items():
+        for key, (values, epoch, objective, _) in list(self.live.items())[:ROWS]:
             figure = "" if objective is None else f"{objective:.2f}"
             now.add_row(f"  trial {key}", f"epoch {epoch + 1}/{self.epochs}", figure, Text(brief(values), style="dim"))
+        if len(self.live) > ROWS:
+            now.add_row(f"  and {len(self.live) - ROWS} more")
         return Group(*rows, now)
 
 
