@@ -11,7 +11,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from tune.standings import Leaderboard, Row
 
@@ -36,6 +35,8 @@ def _shares(board: Leaderboard, rows: Sequence[Row]) -> dict[str, float]:
     objectives = [row.objective for row in rows if row.objective is not None]
     if len(objectives) < MIN_TRIALS or len(set(objectives)) < 2:
         return {}
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances  # 4 s: it brings scikit-learn
+
     columns: dict[str, tuple[list[Any], BaseDistribution]] = {}
     for path in ["method.name", *board.varied]:
         values = [row.method if path == "method.name" else row.values.get(path) for row in rows]

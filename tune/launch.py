@@ -108,8 +108,12 @@ def run_study(study: Study, folder: StudyFolder, uri: str | None, options: argpa
     ledger.reconcile()
     retried = ledger.retry_failed() if options.retry_failed else 0
     runs = TrialRuns(uri, ledger, warn=lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
-    runs.open_study()
-    _head(study, folder, runs, command, budget)
+    _head(study, folder, command, budget)
+    if study.base.mode == "linear" and not ledger.begun():
+        runs.open_study_soon(lambda: _pages(runs))  # short trials do not wait until MLflow is imported
+    else:
+        runs.open_study()
+        _pages(runs)
     if ledger.begun():
         notes = [f"{ledger.ended()} of {budget} trials are done"]
         waiting = ledger.begun() - ledger.ended() - retried
@@ -150,16 +154,21 @@ def _train(
     """Train the trials that are left; return whether somebody interrupted, and whether failures ended it."""
     if not ledger.has_work():
         return False, False
-    prepare_data(study.base, console)
-    from tune.execution import ray_cluster, run_trials
-    from tune.orders import OrderBook
-    from tune.progress import StudyProgress
-    from tune.records import ENDED, best_trials, state_of
-    from tune.searcher import LedgerSearcher, crew_limit
-    from tune.stopping import Stopper
+    from tune.execution import run_trials
+    from tune.starting import StartingCluster, import_soon
+
+    cluster = StartingCluster(study.config.resources, options.address)
+    with cluster.meanwhile():
+        prepare_data(study.base, console)
+        from tune.orders import OrderBook
+        from tune.progress import StudyProgress
+        from tune.records import ENDED, best_trials, state_of
+        from tune.searcher import LedgerSearcher, crew_limit
+        from tune.stopping import Stopper
 
     stopper = Stopper()
-    with ray_cluster(study.config.resources, options.address) as plan, stopper.watch():
+    with cluster as plan, stopper.watch():
+        import_soon("tune.closing")
         console.print(f"training {plan.describe()}")
         stopper.after(study.config.time_budget)
         progress = StudyProgress(
@@ -229,17 +238,27 @@ def dump_study(study: Study) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
-def _head(study: Study, folder: StudyFolder, runs: "TrialRuns", command: str, budget: int) -> None:
+def _head(study: Study, folder: StudyFolder, command: str, budget: int) -> None:
     """The lines that tell where everything is."""
     lines = [
         ("study", f"{study.name}: {budget} trials over {', '.join(study.space.methods)}"),
         ("folder", str(folder.path)),
     ]
-    if runs.tracker is not None and runs.experiment_id is not None:
-        lines.append(("MLflow", runs.tracker.experiment_url(runs.experiment_id)))
-        if runs.tracker.ui_command:
-            lines.append(("", f"after: {runs.tracker.ui_command}"))
     lines.append(("continue", command))
+    _print_lines(lines)
+
+
+def _pages(runs: "TrialRuns") -> None:
+    """Where MLflow shows the study."""
+    if runs.experiment_id is None or runs.tracker is None:
+        return
+    lines = [("MLflow", runs.tracker.experiment_url(runs.experiment_id))]
+    if runs.tracker.ui_command:
+        lines.append(("", f"after: {runs.tracker.ui_command}"))
+    _print_lines(lines)
+
+
+def _print_lines(lines: Sequence[tuple[str, str]]) -> None:
     for name, text in lines:
         console.print(f"{name:8}  {escape(text)}", soft_wrap=True)
 

@@ -6,7 +6,6 @@ intact, so a study of n configurations has n Optuna trials however often its dri
 
 import json
 import threading
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from plml import __version__
 from plml.errors import ConfigError
-from plml.schema import flatten
+from tune.definition import keep_definition
 from tune.folders import StudyFolder
 from tune.journal import DriverJournal
 from tune.patience import PatiencePruner
@@ -77,7 +75,7 @@ class Ledger:
             load_if_exists=True,
             pruner=build_pruner(study.config.pruner, study.base.total_epochs),
         )
-        self._compare_spec()
+        keep_definition(self.optuna, study, folder)
         attrs = self.optuna.user_attrs
         self.uid: str = attrs["uid"]  # tells this study from another of the same name
         self._notes: dict[str, dict[str, Any]] = {
@@ -94,23 +92,6 @@ class Ledger:
         self._exhausted = False
         self._refusal: ConfigError | None = None
         self._prior: list[FrozenTrial] = []
-
-    def _compare_spec(self) -> None:
-        spec = json.loads(json.dumps(self.study.spec()))
-        stored = self.optuna.user_attrs.get("spec")
-        if stored is None:
-            self.optuna.set_user_attr("plml_version", __version__)
-            self.optuna.set_user_attr("uid", uuid.uuid4().hex[:12])
-            self.optuna.set_user_attr("spec", spec)
-            return
-        changes = spec_changes(stored, spec)
-        if changes:
-            raise ConfigError(
-                f"study '{self.study.name}' in {self.folder.path} was begun with another definition:\n"
-                + "\n".join(f"  {change}" for change in changes)
-                + "\nfinished trials cannot be compared with new ones; give --fork NEW to go on under another name "
-                "with the old trials as prior knowledge, or --fresh to begin again"
-            )
 
     # -- reading ------------------------------------------------------------------------------------------
 
@@ -340,31 +321,11 @@ class Ledger:
             self._enqueue(trial.params, {**kept, "attempt": 1})
         return len(failed)
 
-    def learn_from(self, other: optuna.Study) -> tuple[int, int]:
-        """Add another study's finished trials as prior knowledge; return how many fitted and how many did not."""
-        fitted = refused = 0
-        known = {trial.user_attrs.get("prior") for trial in self.optuna.get_trials(deepcopy=False)}
-        for trial in counted_trials(other, (TrialState.COMPLETE, TrialState.PRUNED)):
-            values, prior = trial.user_attrs["values"], f"{other.study_name}/{trial.user_attrs['key']}"
-            try:
-                params = self.study.space.to_params(values)
-            except ConfigError:
-                refused += 1
-                continue
-            fitted += 1
-            if prior not in known:
-                self.optuna.add_trial(
-                    optuna.trial.create_trial(
-                        state=trial.state,
-                        value=trial.value,
-                        params=params,
-                        distributions=self.study.space.distributions(params),
-                        intermediate_values=trial.intermediate_values,
-                        user_attrs={"prior": prior, "values": values},
-                    )
-                )
-                self._see_number(self._index.total)
-        return fitted, refused
+    def add_prior(self, prior: FrozenTrial) -> None:
+        """Store a trial of another study, which counts for the sampler alone; its user attribute ``prior`` says so."""
+        with self._lock:
+            self.optuna.add_trial(prior)
+            self._see_number(self._index.total)
 
     def warm_start(self, teacher: StudyFolder) -> tuple[int, int]:
         """Let the sampler know what another study learnt; return how many of its trials fit and how many do not.
@@ -407,13 +368,3 @@ class Ledger:
     def frozen(self, trial: Trial | FrozenTrial) -> FrozenTrial:
         """Return what the storage holds of a trial."""
         return self.optuna._storage.get_trial(trial._trial_id)
-
-
-def spec_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return one line for each path whose value differs."""
-    before, after = flatten(old), flatten(new)
-    return [
-        f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}"
-        for path in sorted(before.keys() | after.keys())
-        if before.get(path) != after.get(path)
-    ]

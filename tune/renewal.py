@@ -2,13 +2,15 @@
 
 import sys
 
+import optuna
+from optuna.trial import TrialState, create_trial
 from rich.console import Console
 from rich.markup import escape
 
 from plml.errors import ConfigError
 from tune.folders import StudyFolder
 from tune.ledger import Ledger
-from tune.records import open_study
+from tune.records import counted_trials, open_study
 from tune.trial_runs import discard_runs
 
 
@@ -40,10 +42,37 @@ def learn(ledger: Ledger, old: StudyFolder, console: Console) -> None:
     """Fill a forked study with what the old one knows, once."""
     if "forked_from" in ledger.optuna.user_attrs:
         return
-    fitted, refused = ledger.learn_from(open_study(old))
+    fitted, refused = learn_from(ledger, open_study(old))
     ledger.optuna.set_user_attr("forked_from", old.name)
     outside = f"; {refused} lie outside the new space" if refused else ""
     console.print(f"learnt from {fitted} trials of {old.name}{outside}")
+
+
+def learn_from(ledger: Ledger, other: optuna.Study) -> tuple[int, int]:
+    """Add another study's finished trials as prior knowledge; return how many fitted and how many did not."""
+    space = ledger.study.space
+    fitted = refused = 0
+    known = {trial.user_attrs.get("prior") for trial in ledger.optuna.get_trials(deepcopy=False)}
+    for trial in counted_trials(other, (TrialState.COMPLETE, TrialState.PRUNED)):
+        values, prior = trial.user_attrs["values"], f"{other.study_name}/{trial.user_attrs['key']}"
+        try:
+            params = space.to_params(values)
+        except ConfigError:
+            refused += 1
+            continue
+        fitted += 1
+        if prior not in known:
+            ledger.add_prior(
+                create_trial(
+                    state=trial.state,
+                    value=trial.value,
+                    params=params,
+                    distributions=space.distributions(params),
+                    intermediate_values=trial.intermediate_values,
+                    user_attrs={"prior": prior, "values": values},
+                )
+            )
+    return fitted, refused
 
 
 def warm_start(ledger: Ledger, teacher: StudyFolder, console: Console) -> None:

@@ -48,7 +48,8 @@ class TrialRuns:
     def __init__(self, uri: str | None, ledger: Ledger, warn: Callable[[str], None]) -> None:
         self.uri, self.ledger, self.warn = uri, ledger, warn
         self.folder: StudyFolder = ledger.folder
-        self.tracker = Tracker(uri) if uri else None
+        self._tracker: Tracker | None = None
+        self._opener: threading.Thread | None = None
         self.experiment_id: str | None = None
         self.study_run: str | None = None
         self.uid = ledger.uid  # tells this study's runs from those of another of the same name
@@ -59,15 +60,24 @@ class TrialRuns:
         self._opening = threading.Lock()
         self.delivery = Delivery(self)
 
+    @property
+    def tracker(self) -> Tracker | None:
+        """The store; made when it is needed first, because that imports MLflow."""
+        if self._tracker is None and self.uri:
+            self._tracker = Tracker(self.uri)
+        return self._tracker
+
     def guarded(self, call: Callable[[Tracker, str], T]) -> T | None:
         """Run ``call`` with tracker and experiment; on trouble warn, be quiet for a while and return None."""
-        if self.tracker is None or time.monotonic() < self._quiet_until:
+        if self.uri is None or time.monotonic() < self._quiet_until:
             return None
         try:
             with self._opening:  # a new database breaks when two open it at once
+                tracker = self.tracker
+                assert tracker is not None
                 if self.experiment_id is None:
-                    self.experiment_id = self.tracker.open_experiment(f"plml/{self.folder.name}")
-            return call(self.tracker, self.experiment_id)
+                    self.experiment_id = tracker.open_experiment(f"plml/{self.folder.name}")
+            return call(tracker, self.experiment_id)
         except TrackingError as error:
             self._quiet_until = time.monotonic() + QUIET_S
             if not self._told:
@@ -98,8 +108,25 @@ class TrialRuns:
 
         self.study_run = self.guarded(find_or_create)
 
+    def open_study_soon(self, then: Callable[[], None]) -> None:
+        """As :meth:`open_study`, in a thread; ``then`` is called when the store has answered."""
+
+        def work() -> None:
+            self.open_study()
+            if self.experiment_id is not None:
+                then()
+
+        if self.uri is not None:
+            self._opener = threading.Thread(target=work, name="plml-mlflow", daemon=True)
+            self._opener.start()
+
+    def _opened(self) -> None:
+        if self._opener is not None:
+            self._opener.join()
+
     def with_study_run(self, call: Callable[[Tracker, str], T]) -> T | None:
         """Run ``call`` with the tracker and the id of the study's run; trouble is told, not raised."""
+        self._opened()
         if self.study_run is None:
             self.open_study()
         run = self.study_run
@@ -131,12 +158,12 @@ class TrialRuns:
 
         For trials whose worker does not write to MLflow itself.
         """
-        if self.tracker is not None:
+        if self.uri is not None:
             self.delivery.begin(trial, config)
 
     def end_soon(self, trial: FrozenTrial) -> None:
         """As :meth:`end`, by the thread, without copying files; returns at once."""
-        if self.tracker is not None:
+        if self.uri is not None:
             self.delivery.end(trial)
 
     def drain(self, progress: Callable[[int], None] | None = None) -> None:
@@ -145,6 +172,7 @@ class TrialRuns:
         Args:
             progress: is called with the number of runs that are left, about twice a second.
         """
+        self._opened()
         self.delivery.drain(progress)
 
     def deliver(self) -> None:

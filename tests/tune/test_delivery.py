@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import FrozenTrial
 
+from plml.tracking import Tracker
 from tune.delivery import Delivery, read_reports
 from tune.folders import StudyFolder
 from tune.ledger import Asked, Ledger
@@ -50,6 +51,7 @@ class Crew:
         self.ledger, self.warned = ledger, list[str]()
         self.runs = TrialRuns(uri, ledger, warn=self.warned.append)
         self.runs.delivery = Delivery(self.runs, every_s=every_s)
+        Tracker(uri)  # imports MLflow without the deprecation warnings that would fail a test
         self.client = MlflowClient(uri)
 
     def begin(self, count: int) -> list[Asked]:

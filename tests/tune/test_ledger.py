@@ -16,6 +16,7 @@ from plml.errors import ConfigError
 from tune.folders import StudyFolder, StudyHeldError
 from tune.ledger import DRIVER_DEATHS, Asked, Ledger
 from tune.records import best_trials, counted_trials, failures, is_success, open_study, state_of
+from tune.renewal import learn_from
 from tune.study import Study, load_study
 
 STUDY: dict[str, Any] = {
@@ -306,7 +307,7 @@ def test_a_fork_knows_the_old_trials_and_does_not_count_them(tmp_path: Path) -> 
     low = sorted(float(t.user_attrs["values"]["optim.lr"]) for t in old.trials())[1]
     space = {**STUDY["search_space"], "optim.lr": {"type": "float", "low": low, "high": 1e-2, "log": True}}
     new = open_ledger(tmp_path, name="new", search_space=space)
-    assert new.learn_from(open_study(StudyFolder(tmp_path / "mine"))) == (2, 1)
+    assert learn_from(new, open_study(StudyFolder(tmp_path / "mine"))) == (2, 1)
     assert new.begun() == 0
     assert len(new.optuna.get_trials(states=(TrialState.COMPLETE,))) == 2
     finish(new, ask(new))

@@ -1,0 +1,62 @@
+"""Ray's start, while the driver does something else: it waits for other processes most of the time."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from importlib import import_module
+from types import TracebackType
+
+from tune.execution import Plan, local_resources, make_plan, ray_cluster
+from tune.study_file import ResourcesConfig
+
+
+class StartingCluster:
+    """A Ray cluster that begins to start now; entering it waits until it is up, see :func:`ray_cluster`.
+
+    Args:
+        resources: of a trial.
+        address: a running cluster, or None for this machine.
+
+    Raises:
+        ConfigError: a trial does not fit on this machine; on entering: there is no cluster at ``address``.
+    """
+
+    def __init__(self, resources: ResourcesConfig, address: str | None) -> None:
+        if address is None:
+            make_plan(resources, *local_resources())
+        self._cluster = ray_cluster(resources, address)
+        self._up: Future[Plan] = Future()
+        threading.Thread(target=self._start, name="plml-ray", daemon=True).start()
+
+    def _start(self) -> None:
+        try:
+            self._up.set_result(self._cluster.__enter__())
+        except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread
+            self._up.set_exception(error)
+
+    def __enter__(self) -> Plan:
+        return self._up.result()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    @contextmanager
+    def meanwhile(self) -> Iterator[None]:
+        """Do something while Ray starts; if that fails, Ray is stopped again."""
+        try:
+            yield
+        except BaseException:
+            self._stop()
+            raise
+
+    def _stop(self) -> None:
+        if self._up.exception() is None:
+            self._cluster.__exit__(None, None, None)
+
+
+def import_soon(name: str) -> None:
+    """Import a module in a thread, because it will be needed and takes seconds."""
+    threading.Thread(target=import_module, args=(name,), name=f"import {name}", daemon=True).start()
