@@ -16,7 +16,6 @@ from rich.text import Text
 
 from tune.space import brief
 
-
 ROWS = 10  # trials that the panel shows; a worker may train dozens at once
 
 
