@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from plml import numerics, training_step
 from plml.checkpoint import load_checkpoint
 from plml.config import TrainConfig, load_config, make_config
 from plml.data.bundle import Bundle, Split
@@ -93,8 +94,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         *(("linear_init", variant) for variant in ("plain", "averaged weights")),
     ],
 )
-def test_resume_is_bit_exact(tmp_path: Path, mode: str, variant: str) -> None:
+def test_resume_is_bit_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, variant: str) -> None:
     changes = dict(VARIANTS[variant])
+    if variant == "bfloat16":
+        monkeypatch.setattr(numerics, "_cpu_has_bfloat16", lambda: True)
     if mode == "linear_init":
         changes |= {"linear_init": {"epochs": 2, "lr": 0.05, "batch_size": 8}}
     config = make(mode, **changes)
@@ -238,7 +241,10 @@ def test_no_batch_is_full(tmp_path: Path) -> None:
         Trainer(config, make_bundle(), tmp_path)
 
 
-def test_scores_under_autocast_are_not_ranked_in_half_precision(tmp_path: Path) -> None:
+def test_scores_under_autocast_are_not_ranked_in_half_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numerics, "_cpu_has_bfloat16", lambda: True)
     trainer = Trainer(make("end_to_end", precision="fast"), make_bundle(images=True), tmp_path)
     logits = trainer.scores(trainer.stage.bundle.val)
     assert not torch.equal(logits, logits.bfloat16().float())
@@ -288,3 +294,25 @@ def test_kill_nine_at_random_moments(tmp_path: Path) -> None:
     again = train(config, tmp_path / "cut")
     whole = train(config, tmp_path / "whole")
     assert figures(again.history) == figures(whole.history)
+
+
+def test_fast_on_a_cpu_without_bfloat16_is_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numerics, "_cpu_has_bfloat16", lambda: False)
+    runs = [train(make("end_to_end", precision=name), tmp_path / name).history for name in ("paper", "fast")]
+    assert figures(runs[0]) == figures(runs[1])
+
+
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_a_record_of_another_memory_layout_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: float | None
+) -> None:
+    """Records of former versions, or of a GPU, hold convolutions channels first; the values are what counts."""
+    config = make("end_to_end", optim__ema_decay=average)
+    whole = train(config, tmp_path / "whole")
+    with monkeypatch.context() as former:
+        former.setattr(training_step, "lay_out", lambda *_: None)
+        train(config, tmp_path / "pieces", stop_after=1)
+    rest = train(config, tmp_path / "pieces")
+    assert rest.model.backbone.layers[1][0].weight.is_contiguous(memory_format=torch.channels_last)
+    for one, other in zip(figures(rest.history), figures(whole.history), strict=True):
+        assert one["train/loss"] == pytest.approx(other["train/loss"], rel=1e-3)
