@@ -38,6 +38,7 @@ class CommonPace(Pace):
     def __init__(self) -> None:
         super().__init__()
         self._now = False
+        self._spent = 0.0
 
     @contextmanager
     def epoch(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ from plml.config import TrainConfig
 from plml.data.resident import resident
 from plml.errors import DivergenceError
 from plml.methods import find_method
-from plml.pace import CommonPace
+from plml.pace import CommonPace, Pace
 from plml.report import EpochReport
 from plml.stacked_loss import StackedLoss
 from plml.stacked_optimizer import StackedOptimizer
@@ -69,6 +69,8 @@ def kind_of(trainer: Trainer) -> Hashable | None:
     config, method = trainer.config, trainer.method
     if not is_stackable(config) or resident(trainer.stage.bundle.train, trainer.device) is None:
         return None
+    if len(trainer.optimization.optimizers) > 1:  # the method's own parameters are stepped by another kind
+        return None
     # Numbers may differ from run to run; whatever a method branches on may not.
     fixed = {key: value for key, value in _attributes(trainer).items() if not isinstance(value, float)}
     shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in method.state_dict().items()}
@@ -110,6 +112,7 @@ class Population:
             raise ValueError("a population needs at least one run")
         self.kind = kind_of(trainers[0])
         self.members: dict[int, Trainer] = {}  # by slot
+        self.room = room
         self.pace = CommonPace()
         self._make_room(max(len(trainers), room), trainers[0])
         for trainer in trainers:
@@ -141,6 +144,7 @@ class Population:
         """Let a run go, with tensors of its own again and its record written."""
         slot = next(slot for slot, member in self.members.items() if member is trainer)
         self._remove(slot)
+        trainer.pace = Pace()
         trainer.record()
 
     def _place(self, slot: int, trainer: Trainer) -> None:
@@ -200,8 +204,9 @@ class Population:
             The report of each run, or why it cannot go on.
         """
         began = time.perf_counter()
-        if 2 * len(self.members) <= self.slots and self.slots > 4:
-            self._resize(len(self.members))
+        needed = max(len(self.members), self.room)
+        if 2 * needed <= self.slots and self.slots > 4:
+            self._resize(needed)
         members = dict(self.members)
         torch.set_num_threads(next(iter(members.values())).config.threads)
         rates = {slot: trainer.optimization.lr for slot, trainer in members.items()}

@@ -68,6 +68,7 @@ class Trainer:
         self.epoch = 0  # the next one, counted through all stages
         self.finished = False
         self.recorded = True  # whether the epochs done so far are in the record
+        self.in_epoch = False  # whether weights and state are those of no complete epoch
         self.files = RunFolder(folder, config, bundle)
         self.pace = Pace()
         self._start_stage(0)
@@ -204,6 +205,7 @@ class Trainer:
     @torch.no_grad()
     def begin_epoch(self) -> None:
         """Set training mode and let the method prepare for the epoch."""
+        self.in_epoch = True
         self.model.train()
         self.method.train()
         self.method.on_epoch_start(self.epoch - self.stage_start, lambda: self._training_scores("start"))
@@ -232,7 +234,10 @@ class Trainer:
         """Inputs of the examples ``index`` (B,), given on the host and on the device; small splits live there."""
         whole = resident(split, self.device)
         if whole is None:
-            return split.gather(index).to(self.device, non_blocking=True)
+            inputs = split.gather(index)
+            if self.device.type == "cuda":
+                inputs = inputs.pin_memory()  # only from there does a copy run beside the network
+            return inputs.to(self.device, non_blocking=True)
         return whole[device_index]
 
     def _crops(self, split: Split, index: Tensor) -> Tensor | None:
@@ -305,7 +310,7 @@ class Trainer:
         report = EpochReport(self.epoch, metrics, time.time(), self.finished)
         self.history.append(report)
         self.epoch += 1
-        self.recorded = False
+        self.recorded = self.in_epoch = False
         if due:
             self.record()
         if last_of_stage and not self.finished:
@@ -342,8 +347,8 @@ class Trainer:
     # -- the record ---------------------------------------------------------------------------------------
 
     def record(self) -> None:
-        """Write everything of the epochs done so far; nothing if it is written already."""
-        if self.recorded:
+        """Write everything of the epochs done so far; nothing if it is written already, or an epoch broke off."""
+        if self.recorded or self.in_epoch:
             return
         with self.pace.recording():
             self.files.write_last(
