@@ -1,7 +1,9 @@
 """What a study would do, before it does it: ``--dry-run`` and ``--smoke``."""
 
 import argparse
+import math
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from plml.config import make_config
-from tune.execution import local_resources, make_plan
+from tune.execution import Plan, local_resources, make_plan
 from tune.folders import StudyFolder
 from tune.progress import clock
 from tune.ranges import Choice
@@ -55,13 +57,16 @@ def dry_run(study: Study, folder: StudyFolder, options: argparse.Namespace, cons
     )
     facts.add_row("pruner", config.pruner.name)
     facts.add_row("training", plan.describe())
+    crew = crew_size(study, plan)
+    if crew > 1:
+        facts.add_row("population", f"a worker trains up to {crew} trials at once")
     console.print(facts, soft_wrap=True)
     with console.status("timing one epoch ..."):
-        seconds = time_epoch(study)
+        seconds = time_epoch(study, crew)
     epochs = study.base.total_epochs * len(config.seeds or [0])
-    total = budget * (epochs * seconds + TRIAL_START_S) / plan.concurrent + RAY_START_S
+    total = budget * (epochs * seconds + TRIAL_START_S / crew) / plan.concurrent + RAY_START_S
     console.print(
-        f"one epoch took {seconds:.1f} s (base configuration, {study.base.method['name']}); "
+        f"one epoch of a trial took {seconds:.2g} s (base configuration, {study.base.method['name']}); "
         f"the study takes about {clock(total)} if no trial is pruned"
     )
     return 0
@@ -77,16 +82,37 @@ def _begun(folder: StudyFolder) -> str:
     return f"{sum(trial.state in ENDED for trial in trials)} of them done"
 
 
-def time_epoch(study: Study) -> float:
-    """Train the base configuration for one epoch in a temporary folder and return the seconds it took."""
+def crew_size(study: Study, plan: Plan) -> int:
+    """Return how many trials a worker will train at once, if all are like the base configuration."""
+    from plml.population import is_stackable
+    from tune.searcher import crew_limit
+
+    if not is_stackable(study.base):
+        return 1
+    share = math.ceil(study.budget() / (2 * plan.concurrent))
+    return min(share, crew_limit(study.config, study.budget(), concurrent=plan.concurrent, gpu=plan.gpu))
+
+
+def time_epoch(study: Study, crew: int = 1) -> float:
+    """Return the seconds that an epoch of the base configuration takes a trial when ``crew`` are trained at once.
+
+    Trains in a temporary folder.
+    """
+    from plml.population import Population
     from tune.trainable import open_trainer
 
-    config = study.base.model_copy(update={"epochs": 1, "linear_init": None})
+    config = study.base.model_copy(update={"epochs": 3 if crew > 1 else 1, "linear_init": None})
     if config.mode == "linear_init":
         config = config.model_copy(update={"mode": "end_to_end"})
     with tempfile.TemporaryDirectory(prefix="plml-") as temporary:
-        report = next(open_trainer(config, Path(temporary)).epochs())
-    return float(report.metrics["time/epoch_s"])
+        trainers = [open_trainer(config, Path(temporary) / str(place)) for place in range(crew)]
+        if crew == 1:
+            return float(next(trainers[0].epochs()).metrics["time/epoch_s"])
+        population = Population(trainers)
+        population.epoch()  # traces the loss
+        began = time.perf_counter()
+        population.epoch()
+        return (time.perf_counter() - began) / crew
 
 
 def smoke(study: Study, console: Console) -> int:
