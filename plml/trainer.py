@@ -46,6 +46,8 @@ class Trainer:
 
     Attributes:
         history: every report so far, those before an interruption included.
+        recorded_epochs: how many of them are on disk; what is told elsewhere had better be among them, because
+            a run that is killed trains the rest again.
         progress: share of the current epoch's steps that are done, in [0, 1].
 
     Raises:
@@ -67,7 +69,7 @@ class Trainer:
         self.progress = 0.0
         self.epoch = 0  # the next one, counted through all stages
         self.finished = False
-        self.recorded = True  # whether the epochs done so far are in the record
+        self.recorded_epochs = 0
         self.in_epoch = False  # whether weights and state are those of no complete epoch
         self.files = RunFolder(folder, config, bundle)
         self.pace = Pace()
@@ -310,7 +312,7 @@ class Trainer:
         report = EpochReport(self.epoch, metrics, time.time(), self.finished)
         self.history.append(report)
         self.epoch += 1
-        self.recorded = self.in_epoch = False
+        self.in_epoch = False
         if due:
             self.record()
         if last_of_stage and not self.finished:
@@ -322,8 +324,7 @@ class Trainer:
         # A stage that a rule ended early leaves a gap in the epoch numbers, so that steps keep their meaning.
         self.epoch = self.stage_start + self.stage.epochs
         self._start_stage(self.stage_number + 1)
-        self.recorded = False
-        self.record()
+        self._write_record()
 
     def _finish(self, val_logits: Tensor | None) -> dict[str, float]:
         """Score test once, with the weights of the chosen epoch, and write ``result.json``."""
@@ -348,8 +349,10 @@ class Trainer:
 
     def record(self) -> None:
         """Write everything of the epochs done so far; nothing if it is written already, or an epoch broke off."""
-        if self.recorded or self.in_epoch:
-            return
+        if self.recorded_epochs < len(self.history) and not self.in_epoch:
+            self._write_record()
+
+    def _write_record(self) -> None:
         with self.pace.recording():
             self.files.write_last(
                 self.stage.bundle,
@@ -366,7 +369,7 @@ class Trainer:
                 },
                 self.history,
             )
-        self.recorded = True
+        self.recorded_epochs = len(self.history)
 
     def _best(self, metrics: dict[str, float]) -> dict[str, Any]:
         """What ``best.pt`` holds of this epoch."""
@@ -392,6 +395,7 @@ class Trainer:
         self.optimization.load_state_dict(record["optimization"])
         self.stop_rule.load_state_dict(record["stop_rule"])
         self.history = [EpochReport(**report) for report in record["history"]]
+        self.recorded_epochs = len(self.history)
         self.epoch, self.finished = record["epoch"], record["finished"]
         ended = self.stop_rule.stop or self.epoch >= self.stage_start + self.stage.epochs
         if ended and self.stage_number < len(self.stages) - 1:  # it was cut off while the next stage was being built

@@ -163,6 +163,8 @@ class Crew:
                     population.leave(trainer)
         for trainer in member.trainers:
             trainer.record()
+        if isinstance(member.run, Repeats):
+            member.run.write()
         self.members.pop(member.task.key).hold.close()
 
     def _all(self) -> list[Population]:

@@ -320,7 +320,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     write_study(tmp_path)
     code, out = run(tmp_path, "--study", "small.yaml", "--dry-run")
     assert code == 0, out
-    for text in ("optim.lr", "method.name = role", "4 configurations of up to 3 epochs", "one epoch took"):
+    for text in ("optim.lr", "method.name = role", "4 configurations of up to 3 epochs", "one epoch of a trial took"):
         assert text in out
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
