@@ -27,12 +27,19 @@ class StartingCluster:
             make_plan(resources, *local_resources())
         self._cluster = ray_cluster(resources, address)
         self._up: Future[Plan] = Future()
-        threading.Thread(target=self._start, name="plml-ray", daemon=True).start()
+        self._leave = threading.Event()
+        self._thread = threading.Thread(target=self._hold, name="plml-ray", daemon=True)
+        self._thread.start()
 
-    def _start(self) -> None:
+    def _hold(self) -> None:
+        # Ray asks the kernel to kill its processes when the thread that started them ends, so it stays to the end.
         try:
-            self._up.set_result(self._cluster.__enter__())
-        except BaseException as error:  # noqa: BLE001 - carried over to the waiting thread
+            with self._cluster as plan:
+                self._up.set_result(plan)
+                self._leave.wait()
+        except BaseException as error:
+            if self._up.done():
+                raise
             self._up.set_exception(error)
 
     def __enter__(self) -> Plan:
@@ -53,8 +60,8 @@ class StartingCluster:
             raise
 
     def _stop(self) -> None:
-        if self._up.exception() is None:
-            self._cluster.__exit__(None, None, None)
+        self._leave.set()
+        self._thread.join()
 
 
 def import_soon(name: str) -> None:
