@@ -376,7 +376,7 @@ class Trainer:
         network = self.evaluated
         return {
             "epoch": self.epoch,
-            "metrics": metrics,
+            "metrics": dict(metrics),  # test figures come later, and are not what it was chosen by
             "model": network.state_dict(),
             "head": network.head.state_dict(),
             "method": self.method.state_dict(),
