@@ -5,15 +5,17 @@ stops and which new trials take their places.
 """
 
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
 
 from plml.errors import DivergenceError, PlmlError
 from plml.population import Ended, Population, kind_of
+from plml.report import EpochReport
 from plml.trainer import Trainer
 from tune.repeats import Repeats
 from tune.trainable import (
@@ -90,6 +92,7 @@ class Crew:
         self.exchange = exchange
         self.members: dict[str, Member] = {}
         self.populations: dict[Hashable, list[Population]] = {}
+        self.alone: dict[Trainer, Generator[EpochReport, None, None]] = {}  # features that the device does not hold
         self.largest = 2**31  # runs that a population may have; lowered when memory does not do
         self._lost: list[TrialReport] = []
 
@@ -121,6 +124,11 @@ class Crew:
     # -- who is in it -------------------------------------------------------------------------------------
 
     def _start(self, tasks: Sequence[Task]) -> None:
+        for kind, trainers in self._open_all(tasks).items():
+            self._join(kind, trainers)
+
+    def _open_all(self, tasks: Sequence[Task]) -> dict[Hashable, list[Trainer]]:
+        """Open trials; return what is to be trained, by kind."""
         fresh: dict[Hashable, list[Trainer]] = {}
         for task in tasks:
             member = self._open(task)
@@ -130,16 +138,33 @@ class Crew:
             for trainer in member.trainers:
                 if not trainer.finished:
                     fresh.setdefault(kind_of(trainer), []).append(trainer)
-        for kind, trainers in fresh.items():
-            self._join(kind, trainers)
+        return fresh
 
     def _join(self, kind: Hashable, trainers: list[Trainer]) -> None:
-        places = self.populations.setdefault(kind, [])
+        """Take runs of one kind in, where there is room or in new populations."""
+        if kind is None:
+            self.alone |= {trainer: trainer.epochs() for trainer in trainers}
+            return
+        everybody = [*trainers, *(t for each in self.populations.get(kind, ()) for t in each.members.values())]
+        try:
+            self._place(self.populations.setdefault(kind, []), trainers)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            detail = str(error)
+        else:
+            return
+        # Out of the except block, whose traceback keeps tensors alive. Nobody knows how far the move came.
+        del self.populations[kind]
+        trainers.clear()
+        self._halve(everybody, detail)
+
+    def _place(self, places: list[Population], trainers: list[Trainer]) -> None:
         for population in places:
             while trainers and len(population) < self.largest:
                 population.join(trainers.pop())
-        for start in range(0, len(trainers), self.largest):
-            places.append(Population(trainers[start : start + self.largest]))
+        starts = range(0, len(trainers), self.largest)
+        places += [Population(trainers[start : start + self.largest]) for start in starts]
 
     def _open(self, task: Task) -> Member | None:
         """Open a trial's run; what keeps it from being trained is told with the next news."""
@@ -156,16 +181,24 @@ class Crew:
             return None
 
     def _drop(self, member: Member) -> None:
-        """Let a trial go; its record says how far it came."""
-        for population in self._all():
-            for trainer in member.trainers:
-                if trainer in population.members.values():
-                    population.leave(trainer)
-        for trainer in member.trainers:
-            trainer.record()
+        """Let a trial go; its record says how far it came, if the disk takes one."""
+        last: list[Callable[[], None]] = [partial(self._release, trainer) for trainer in member.trainers]
         if isinstance(member.run, Repeats):
-            member.run.write()
+            last.append(member.run.write)
+        for write in last:
+            try:
+                write()
+            except OSError as error:
+                _note_error(Path(member.task.folder), error)
         self.members.pop(member.task.key).hold.close()
+
+    def _release(self, trainer: Trainer) -> None:
+        home = next((each for each in self._all() if trainer in each.members.values()), None)
+        if home is not None:
+            home.leave(trainer)
+        elif trainer in self.alone:
+            self.alone.pop(trainer).close()
+        trainer.record()
 
     def _all(self) -> list[Population]:
         return [population for places in self.populations.values() for population in places]
@@ -173,9 +206,13 @@ class Crew:
     # -- training -----------------------------------------------------------------------------------------
 
     def _epoch(self) -> None:
-        """Train every population for one epoch."""
-        for kind, places in list(self.populations.items()):
-            for population in list(places):
+        """Train everybody for one epoch."""
+        for trainer in list(self.alone):
+            self._step_alone(trainer)
+        for places in list(self.populations.values()):
+            waiting = list(places)
+            while waiting:  # not a loop over a list, which would keep a population alive that memory did not do for
+                population = waiting.pop(0)
                 if not len(population):
                     places.remove(population)
                     continue
@@ -193,7 +230,25 @@ class Crew:
                     continue
                 places.remove(population)
                 del population
-                self._halve(kind, trainers, detail)
+                self._halve(trainers, detail)
+
+    def _step_alone(self, trainer: Trainer) -> None:
+        if trainer not in self.alone:  # it went with another seed of its trial
+            return
+        try:
+            next(self.alone[trainer])
+        except (DivergenceError, OSError) as error:
+            self._lose(Ended(trainer, error))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            detail = str(error)
+        else:
+            if trainer.finished:
+                self.alone.pop(trainer).close()
+            return
+        if trainer in self.alone:
+            self._halve([trainer], detail)
 
     def _lose(self, ended: Ended) -> None:
         """A run cannot go on: its trial ends, and so do its other seeds."""
@@ -202,16 +257,17 @@ class Crew:
                 self._lost.append(_failure(member.task, ended.error))
                 self._drop(member)
 
-    def _halve(self, kind: Hashable, trainers: list[Trainer], detail: str) -> None:
+    def _halve(self, trainers: list[Trainer], detail: str) -> None:
         """Memory did not do for so many at once: go on from their records in halves."""
         members = [m for m in self.members.values() if any(t in m.trainers for t in trainers)]
-        for member in members:
-            # Not recorded: an epoch that broke off has left weights between two epochs.
-            self.members.pop(member.task.key).hold.close()
         count, tasks = len(trainers), [member.task for member in members]
+        for trainer in trainers:
+            self.alone.pop(trainer, None)
         trainers.clear()
+        for member in members:
+            self._drop(member)
         members.clear()
-        del member
+        del member, trainer
         free_memory()
         if count == 1:
             self._lost += [TrialReport("out_of_memory", detail=detail, key=task.key) for task in tasks]
@@ -222,10 +278,13 @@ class Crew:
     def _news(self) -> list[TrialReport]:
         news, self._lost = self._lost, []
         for member in list(self.members.values()):
-            told = member.news()
+            try:
+                told = member.news()
+            except (PlmlError, OSError) as error:  # it does not report the metric, or the means cannot be written
+                told = _failure(member.task, error)
             if told is not None:
                 news.append(told)
-            if told is not None and told.outcome == "complete":
+            if told is not None and told.outcome != "running":
                 self._drop(member)
         return news
 

@@ -134,17 +134,20 @@ class LedgerSearcher(TrialSource):
 
     def _crew_size(self) -> int:
         """Members of a crew now: towards the end of the budget no crew takes what others could train."""
-        left = self.ledger.n_trials - self.ledger.begun() + len(self.waiting)
-        in_crews = sum(live.in_crew for members in self.live.values() for live in members.values())
-        return max(1, min(self.crew, math.ceil((left + in_crews) / (2 * self.concurrent))))
+        alone = sum(not live.in_crew for members in self.live.values() for live in members.values())
+        to_share = self.ledger.n_trials - self.ledger.ended() - alone  # those that were interrupted are among them
+        return max(1, min(self.crew, math.ceil(to_share / (2 * self.concurrent))))
 
     def _take(self, wanted: int, *, stackable: bool = False) -> list[tuple[Asked, TrainConfig]]:
         """Return up to ``wanted`` trials to begin now; with ``stackable`` such as can be in a crew."""
+        if self.stopping():
+            return []
         fit = [each for each in self.waiting if not stackable or is_stackable(each[1])][:wanted]
         self.waiting = [each for each in self.waiting if each not in fit]
-        while len(fit) < wanted and not self.stopping() and not self.gave_up:
+        # What is put aside was drawn without knowing what the crew will find: no more than a crew's worth.
+        while len(fit) < wanted and len(self.waiting) < self.crew and not self.stopping() and not self.gave_up:
             try:
-                asked = self.ledger.ask_many(wanted - len(fit))
+                asked = self.ledger.ask_many(min(wanted - len(fit), self.crew - len(self.waiting)))
             except ConfigError as error:
                 self._invalid(error)
                 continue
