@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from plml.data.bundle import Bundle, Split
 from plml.errors import CheckpointError, ConfigError, DivergenceError
 from plml.metrics import multilabel_metrics
 from plml.models.backbones import BACKBONES
+from plml.pace import Pace
 from plml.report import EpochReport
+from plml.run_folder import RunFolder
 from plml.trainer import Trainer
 
 CLASSES = 4
@@ -260,6 +263,106 @@ def test_killed_between_best_and_record(tmp_path: Path) -> None:
     again = train(config, tmp_path / "cut")
     assert figures(cut.history) == figures(whole.history)[:2]
     assert figures(again.history) == figures(whole.history)
+    assert not (tmp_path / "cut" / "best.pt.next").exists()
+
+
+# -- when records are written -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The epoch that each record names, as they are written; no record is due before the end of the run."""
+    epochs: list[int] = []
+    real = RunFolder.write_last
+
+    def write_last(self: RunFolder, stage: Bundle, content: Any, history: Any) -> None:
+        epochs.append(content["epoch"])
+        real(self, stage, content, history)
+
+    monkeypatch.setattr(RunFolder, "write_last", write_last)
+    monkeypatch.setattr("plml.pace.FIRST_COST_S", 1e9)
+    return epochs
+
+
+def test_short_epochs_are_not_recorded_one_by_one(tmp_path: Path, writes: list[int]) -> None:
+    trainer = train(make("linear", epochs=12), tmp_path)
+    assert writes == [12]
+    trainer.record()  # nothing new
+    assert writes == [12]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 12
+    assert len(list((tmp_path / "scores").glob("val_*.npy"))) == 12
+
+
+def test_long_epochs_are_recorded_one_by_one(
+    tmp_path: Path, writes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "due", lambda self: True)
+    train(make("linear"), tmp_path)
+    assert writes == [1, 2, 3, 4]
+
+
+def test_the_end_of_a_stage_is_recorded(tmp_path: Path, writes: list[int]) -> None:
+    train(make("linear_init", linear_init={"epochs": 2, "lr": 0.05, "batch_size": 8}), tmp_path)
+    assert writes == [2, 2, 5]  # the second one: the next stage is built
+
+
+def test_closing_the_generator_writes_the_record(tmp_path: Path, writes: list[int]) -> None:
+    trainer = Trainer(make("linear"), make_bundle(), tmp_path)
+    run = trainer.epochs()
+    next(run)
+    next(run)
+    assert not (tmp_path / "last.pt").exists()
+    run.close()
+    assert writes == [2]
+    assert load_checkpoint(tmp_path / "last.pt")["epoch"] == 2
+    assert load_checkpoint(tmp_path / "best.pt")["epoch"] == int(trainer.history[-1].metrics["selection/best_epoch"])
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_an_epoch_that_breaks_off_is_not_recorded(
+    tmp_path: Path, writes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(make("linear"), make_bundle(), tmp_path / "cut")
+    run = trainer.epochs()
+    next(run)
+    with monkeypatch.context() as context:
+        context.setattr(Trainer, "scores", lambda self, split: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            next(run)
+    run.close()
+    trainer.record()  # weights are those of the second epoch, and everything else of the first
+    assert writes == []
+    assert figures(train(make("linear"), tmp_path / "cut").history) == figures(
+        train(make("linear"), tmp_path / "whole").history
+    )
+
+
+@pytest.mark.parametrize("recorded", [(), (1,), (0, 2)])
+def test_killed_between_records(tmp_path: Path, recorded: tuple[int, ...], writes: list[int]) -> None:
+    """What a process left on disk when it died goes on to the figures, weights and files of a whole run."""
+
+    class Due(Pace):
+        def due(self) -> bool:
+            return trainer.epoch in recorded
+
+    config = make("linear", epochs=6)
+    trainer = Trainer(config, make_bundle(), tmp_path / "dying")
+    trainer.pace = Due()
+    run = trainer.epochs()
+    for _ in range(4):
+        next(run)
+    shutil.copytree(tmp_path / "dying", tmp_path / "cut")  # as it was at that moment
+    assert writes == [epoch + 1 for epoch in recorded]
+    again = train(config, tmp_path / "cut")
+    whole = train(config, tmp_path / "whole")
+    assert figures(again.history) == figures(whole.history)
+    for name in ("last.pt", "best.pt"):
+        a, b = (load_checkpoint(tmp_path / folder / name) for folder in ("whole", "cut"))
+        assert a["epoch"] == b["epoch"]
+        for part in ("model", "method"):
+            assert all(torch.equal(a[part][key], b[part][key]) for key in a[part])
+    names = [sorted(p.name for p in (tmp_path / folder / "scores").iterdir()) for folder in ("whole", "cut")]
+    assert names[0] == names[1]
     assert not (tmp_path / "cut" / "best.pt.next").exists()
 
 
