@@ -94,8 +94,10 @@ class StackedOptimizer:
     def leave(self, slot: int, optimizer: torch.optim.Optimizer) -> None:
         """Give a run's optimiser a state of its own again."""
         del self._groups[slot]
-        for state in optimizer.state.values():
+        for parameter, state in optimizer.state.items():
             state.update({key: value.clone() for key, value in state.items() if isinstance(value, Tensor)})
+            if "step" in state:  # there the optimiser's own fused step looks for it
+                state["step"] = state["step"].to(parameter.device)
 
     @torch.no_grad()
     def step(self) -> None:
