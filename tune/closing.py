@@ -11,7 +11,7 @@ from tune.averages import averages
 from tune.leaderboard import render, write_leaderboard
 from tune.publishing import best_runs, publish
 from tune.records import best_trials, state_of
-from tune.standings import Leaderboard
+from tune.standings import Leaderboard, read_leaderboard
 from tune.terminal import plml_command
 
 if TYPE_CHECKING:
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 
 def close_study(ledger: "Ledger", runs: "TrialRuns", console: Console, *, unfinished: bool) -> None:
-    """Deliver what is missing, write and show the study's tables and figures, and end its MLflow run."""
+    """Show the leaderboard, deliver what is missing, write tables and figures, and end the study's MLflow run."""
     study, folder = ledger.study, ledger.folder
+    if (standings := read_leaderboard(ledger.optuna, folder.path)).rows:
+        console.print(render(standings))
     with console.status("delivering to MLflow ...") as status:
         runs.drain(lambda left: status.update(f"delivering to MLflow, {left} trials left ..."))
         runs.deliver()
@@ -35,8 +37,6 @@ def close_study(ledger: "Ledger", runs: "TrialRuns", console: Console, *, unfini
         if best and best[0].value is not None:
             figures["objective/best"] = best[0].value
         runs.close_study("INTERRUPTED" if unfinished else "COMPLETE", figures)
-    if board.rows:
-        console.print(render(board))
     _links(board, runs.tracker if runs.experiment_id else None, runs.experiment_id, console)
 
 
