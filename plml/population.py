@@ -21,6 +21,7 @@ from plml.config import TrainConfig
 from plml.data.resident import resident
 from plml.errors import DivergenceError
 from plml.methods import find_method
+from plml.numerics import set_rounding
 from plml.pace import CommonPace, Pace
 from plml.report import EpochReport
 from plml.stacked_loss import StackedLoss
@@ -84,6 +85,7 @@ def kind_of(trainer: Trainer) -> Hashable | None:
         optim.drop_last,
         optim.name,
         config.compat,
+        config.precision,
         config.threads,
         str(trainer.device),
         str(next(trainer.model.head.parameters()).dtype),
@@ -208,7 +210,9 @@ class Population:
         if 2 * needed <= self.slots and self.slots > 4:
             self._resize(needed)
         members = dict(self.members)
-        torch.set_num_threads(next(iter(members.values())).config.threads)
+        like = next(iter(members.values()))
+        torch.set_num_threads(like.config.threads)
+        set_rounding(like.device, like.config.precision)
         rates = {slot: trainer.optimization.lr for slot, trainer in members.items()}
         for trainer in members.values():
             torch.manual_seed(derive_seed(trainer.config.seed, "epoch", trainer.epoch))
