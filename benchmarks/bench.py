@@ -62,6 +62,7 @@ BENCHMARKS = {
     "metrics_speed": Benchmark("metrics_speed"),
     "study_overhead": Benchmark("study_overhead", ("--shipped", "digits")),
     "ledger_cost": Benchmark("ledger_cost"),
+    "search_efficiency": Benchmark("search_efficiency", plot=True),
 }
 
 

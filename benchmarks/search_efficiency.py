@@ -15,6 +15,7 @@ of figures without a ratio, are quartiles over repetitions.
 """
 
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 DATA = ROOT / "benchmarks" / "data"
 CREWS = (1, 2, 4, 8, 16, 32)
 PRUNERS = ("successive_halving", "hyperband", "median", "patient")
-WARM = ("voc2007_other_labels", "digits")  # tables that are searched with and without prior knowledge
+WARM = {"voc2007": "voc2007_with_role", "digits": "voc2007"}  # {searched with and without: learnt from}
 PATIENCE = 3  # epochs, of the pruner "patient"
 RESAMPLES = 2000
 TEACHER_SEED = 1000  # searches that others learn from have seeds of their own
@@ -98,17 +99,17 @@ def arm(table: str, sampler: str, pruner: str, crew: int, budget: int, *, startu
 
 def arms(part: str, budget: int) -> Iterator[Arm]:
     """Yield what is compared for one question."""
-    main, alone, again = ("voc2007", ()), ("voc2007", ("role",)), ("voc2007_other_labels", ())
+    main, other, role = ("voc2007", ()), ("voc2007_with_role", ()), ("voc2007_with_role", ("role",))
     short = budget // 2  # where many trials make a sampler slow
     match part:
         case "samplers":
-            for table, methods in (main, alone, again):
+            for table, methods in (main, other, role):
                 for sampler in ("random", "tpe", "cmaes", "gp"):
                     yield arm(table, sampler, "none", 1, short, methods=methods, part=part)
             for sampler in ("cmaes", "gp"):
                 yield arm("voc2007", sampler, "none", 16, short, part=part)
         case "crews":
-            for table, methods in (main, alone, again):
+            for table, methods in (main, other, role):
                 for crew in CREWS:
                     yield arm(table, "tpe", "none", crew, budget, methods=methods, part=part)
         case "pruners":
@@ -116,14 +117,14 @@ def arms(part: str, budget: int) -> Iterator[Arm]:
                 for crew in (1, 16):
                     yield arm("voc2007", sampler, pruner, crew, short, part=part)
             for pruner in PRUNERS:
-                yield arm("voc2007_other_labels", "tpe", pruner, 1, short, part=part)
+                yield arm("voc2007_with_role", "tpe", pruner, 1, short, part=part)
         case "startup":
             for startup in (5, 20):
                 yield arm("voc2007", "tpe", "none", 1, budget, startup=startup, part=part)
         case "warm":
-            for table in WARM:
-                for teacher in ("", "voc2007"):
-                    yield arm(table, "tpe", "none", 8, short, teacher=teacher, part=part)
+            for table, teacher in WARM.items():
+                for learnt_from in ("", teacher):
+                    yield arm(table, "tpe", "none", 8, short, teacher=learnt_from, part=part)
 
 
 PARTS = ("samplers", "crews", "pruners", "startup", "warm")
@@ -189,25 +190,29 @@ def needed(traces: Sequence[Trace], target: float, axis: str) -> NDArray[np.floa
     return np.array([min(trace.needed(target, axis=axis), float(trace.axis(axis)[-1])) for trace in traces])
 
 
-def figures_of(one: Arm, traces: Sequence[Trace], base: Sequence[Trace], best: float, within: float) -> list[Figure]:
+def figures_of(
+    one: Arm, traces: Sequence[Trace], base: Sequence[Trace], best: float, within: Sequence[float]
+) -> list[Figure]:
     """Return the figures of one arm; ``base``: the searches it is compared with, ``best`` of the table."""
     count, found = len(traces), []
-    for axis, unit, name in (("epochs", "epochs", "epochs"), ("seconds", "s", "processor time")):
-        mine, others = needed(traces, best - within, axis), needed(base, best - within, axis)
-        what = f"{one.where}: {one.how}, {name} to {within:g} points below the best"
-        against = "" if base is traces else "cold start" if one.teacher else "random, no pruner, crew 1"
+    against = "" if base is traces else "cold start" if one.teacher else "random, no pruner, crew 1"
+    axes = {"epochs": "epochs", "processor time": "seconds"} if one.part == "crews" else {"epochs": "epochs"}
+    for points, (name, axis) in itertools.product(within, axes.items()):
+        mine, others = (needed(searches, best - points, axis) for searches in (traces, base))
         low, middle, high = np.quantile(mine, (0.25, 0.5, 0.75)).tolist()
         ratio = None
         if base is not traces:
             ratio, low, high = ratio_of_medians(mine, others)
-        found.append(Figure(what, middle, unit, against, ratio, low, high, count))
-    for name, values in (
-        ("points below the best at a quarter of the budget", [best - t.at(one.search.budget / 4) for t in traces]),
-        ("test mAP of the pick", [float(trace.test[-1]) for trace in traces]),
-    ):
-        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
-        unit = "%" if name.startswith("test") else "points"
-        found.append(Figure(f"{one.where}: {one.how}, {name}", middle, unit, "", None, low, high, count))
+        what = f"{one.where}: {one.how}, {name} to {points:g} points below the best"
+        found.append(Figure(what, middle, "epochs" if axis == "epochs" else "s", against, ratio, low, high, count))
+    if one.part in ("samplers", "warm"):
+        quarter = one.search.budget // 4
+        below = [best - trace.at(quarter) for trace in traces]
+        test = [float(trace.test[-1]) for trace in traces]
+        ends = {f"below the best after {quarter} epochs": (below, "points"), "test mAP of the pick": (test, "%")}
+        for name, (values, unit) in ends.items():
+            low, middle, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+            found.append(Figure(f"{one.where}: {one.how}, {name}", middle, unit, "", None, low, high, count))
     return found
 
 
@@ -283,7 +288,9 @@ def parse() -> argparse.Namespace:
         default=1280,
         help="epochs of a search, 20 are one whole trial; half of it where crews are not compared",
     )
-    parser.add_argument("--within", type=float, default=0.5, help="points of mAP below the best of the table")
+    parser.add_argument(
+        "--within", type=float, nargs="+", default=[0.5, 1.5], help="points of mAP below the best of the table"
+    )
     parser.add_argument("--processes", type=int, default=available_cores())
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--plot", type=Path, help="draw anytime curves; needs all parts")

@@ -204,7 +204,7 @@ def test_a_ratio_has_an_interval_that_holds_one_where_nothing_differs():
 
 
 def test_figures_and_picture_of_a_whole_run(tmp_path, monkeypatch):
-    for name in ("voc2007", "voc2007_other_labels", "digits"):
+    for name in ("voc2007", "voc2007_with_role", "digits"):
         save_table(TABLE, tmp_path / f"{name}.npz")
     out, plot = tmp_path / "out.json", tmp_path / "plot.png"
     words = ["--tables", str(tmp_path), "--repetitions", "2", "--budget", "36", "--processes", "1"]
@@ -212,6 +212,6 @@ def test_figures_and_picture_of_a_whole_run(tmp_path, monkeypatch):
     SCRIPT["main"]()
     assert plot.stat().st_size > 10_000
     rows = json.loads(out.read_text())
-    warm = [row for row in rows if "warm from voc2007, epochs" in row["what"]]
+    warm = [row for row in rows if "warm from" in row["what"] and "epochs to" in row["what"]]
     assert {row["against"] for row in warm} == {"cold start"}
     assert all(row["n"] == 2 for row in rows)
