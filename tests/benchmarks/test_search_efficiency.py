@@ -204,7 +204,7 @@ def test_a_ratio_has_an_interval_that_holds_one_where_nothing_differs():
 
 
 def test_figures_and_picture_of_a_whole_run(tmp_path, monkeypatch):
-    for name in ("voc2007", "voc2007_with_role", "digits"):
+    for name in ("voc2007", "digits"):
         save_table(TABLE, tmp_path / f"{name}.npz")
     out, plot = tmp_path / "out.json", tmp_path / "plot.png"
     words = ["--tables", str(tmp_path), "--repetitions", "2", "--budget", "36", "--processes", "1"]
