@@ -235,7 +235,7 @@ class Population:
                     of_val, found = scored[slot]
                     results.append((trainer, trainer.end_epoch(train, of_val, *found, share)))
                 except DivergenceError as error:
-                    trainer.files.write_figures(trainer.history)
+                    trainer.files.write_kept()
                     results.append(Ended(trainer, error))
                 except OSError as error:
                     results.append(Ended(trainer, error))

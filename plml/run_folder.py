@@ -2,16 +2,18 @@
 
 ``last.pt`` is the record: an epoch counts as done once it is in there. What epochs leave behind (scores, matrices, the
 best weights) is kept in memory until the record that names them is due, and written before it. ``best.pt`` takes the
-place of the former best only after the record names its epoch; until then it waits as ``best.pt.next``. Everything
-else (``metrics.jsonl``, ``result.json``) follows from those two and is written anew if need be.
+place of the former best only after the record names its epoch; until then it waits as ``best.pt.next``.
+``metrics.jsonl`` has every epoch at once, see :mod:`plml.report_log`.
 """
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,13 +23,13 @@ from plml.checkpoint import (
     save_checkpoint,
     write_array,
     write_arrays,
-    write_json_lines,
     write_text,
 )
 from plml.config import TrainConfig, dump_config
 from plml.data.bundle import Bundle, Split
 from plml.errors import CheckpointError
 from plml.report import EpochReport
+from plml.report_log import ReportLog
 
 
 class RunFolder:
@@ -44,6 +46,7 @@ class RunFolder:
         self._scores: dict[int, Tensor] = {}
         self._matrices: dict[tuple[int, str], Tensor] = {}
         self._best: dict[str, Any] | None = None
+        self._reports = ReportLog(path / "metrics.jsonl")
 
     def open(self, device: torch.device) -> dict[str, Any] | None:
         """Return the record of an earlier run, or begin a folder and return None.
@@ -52,9 +55,13 @@ class RunFolder:
             CheckpointError: the folder holds another configuration's run, or other data, or is damaged.
         """
         if not (self.path / "last.pt").exists():
-            write_text(self.path / "config.yaml", dump_config(self.config))
-            truth, observed = self.bundle.val.truth.numpy(), self.bundle.val.observed.numpy()
-            write_arrays(self.path / "scores" / "labels.npz", truth=truth, observed=observed)
+            config, truth, observed = dump_config(self.config), self.bundle.val.truth, self.bundle.val.observed
+            labels = self.path / "scores" / "labels.npz"
+            if not self._was_begun(config, labels):  # what lies here was told of something else
+                (self.path / "metrics.jsonl").unlink(missing_ok=True)
+            write_text(self.path / "config.yaml", config)
+            write_arrays(labels, truth=truth.numpy(), observed=observed.numpy())
+            self._reports.open()
             return None
         record = load_checkpoint(self.path / "last.pt", device)
         for what, found, expected in (
@@ -70,8 +77,21 @@ class RunFolder:
         if pending.exists() and load_checkpoint(pending)["epoch"] != record["stop_rule"]["best_epoch"]:
             pending.unlink()  # from an epoch that was never recorded; it will be trained again
         self._adopt_best()
-        self._write_metrics([EpochReport(**report) for report in record["history"]])
+        self._reports.open([EpochReport(**report) for report in record["history"]])
         return record
+
+    def _was_begun(self, config: str, labels: Path) -> bool:
+        """Whether a run that was killed before its first record was this one."""
+        try:
+            found = (self.path / "config.yaml").read_text(encoding="utf-8")
+            with np.load(labels, allow_pickle=False) as arrays:
+                same = all(
+                    np.array_equal(arrays[name], getattr(self.bundle.val, name).numpy())
+                    for name in ("truth", "observed")
+                )
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return False
+        return found == config and same
 
     def keep_scores(self, epoch: int, logits: Tensor) -> None:
         """Keep the validation logits (N, L) of an epoch, so that any criterion can be applied to it later."""
@@ -87,19 +107,17 @@ class RunFolder:
 
     def write_last(self, stage: Bundle, content: Mapping[str, Any], history: Sequence[EpochReport]) -> None:
         """Write what was kept, then the record: all that the run needs to go on."""
-        self._write_kept()
+        self.write_kept()
         if self._best is not None:
             save_checkpoint(self.path / "best.pt.next", {**self._identity(stage), **self._best})
         reports = [asdict(report) for report in history]
         save_checkpoint(self.path / "last.pt", {**self._identity(stage), **content, "history": reports})
         self._best = None
         self._adopt_best()
-        self._write_metrics(history)
 
-    def write_figures(self, history: Sequence[EpochReport]) -> None:
-        """Write scores and metrics of a run that cannot go on and whose record stays where it was."""
-        self._write_kept()
-        self._write_metrics(history)
+    def tell(self, report: EpochReport) -> EpochReport:
+        """Write the report of a completed epoch; return it with the clock of the first time it was completed."""
+        return self._reports.tell(report)
 
     def read_best(self) -> dict[str, Any]:
         """Return the chosen epoch's weights, whether or not they are on disk yet."""
@@ -108,7 +126,8 @@ class RunFolder:
         pending = self.path / "best.pt.next"
         return load_checkpoint(pending if pending.exists() else self.path / "best.pt")
 
-    def _write_kept(self) -> None:
+    def write_kept(self) -> None:
+        """Write the scores and matrices that were kept; all there is of a run whose record cannot go on."""
         for epoch, logits in self._scores.items():
             # Not synced one by one: a process that dies leaves them whole, and only a power cut could lose the last.
             write_array(self.path / "scores" / f"val_{epoch:04d}.npy", logits.cpu().numpy(), sync=False)
@@ -130,9 +149,6 @@ class RunFolder:
         pending = self.path / "best.pt.next"
         if pending.exists():
             pending.replace(self.path / "best.pt")
-
-    def _write_metrics(self, history: Sequence[EpochReport]) -> None:
-        write_json_lines(self.path / "metrics.jsonl", [asdict(report) for report in history])
 
     def _identity(self, stage: Bundle) -> dict[str, Any]:
         """What a checkpoint says of itself; ``stage`` is the data that its network takes."""

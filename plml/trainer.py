@@ -46,8 +46,7 @@ class Trainer:
 
     Attributes:
         history: every report so far, those before an interruption included.
-        recorded_epochs: how many of them are on disk; what is told elsewhere had better be among them, because
-            a run that is killed trains the rest again.
+        recorded_epochs: how many of them are in the record; a run that is killed trains the rest again.
         progress: share of the current epoch's steps that are done, in [0, 1].
 
     Raises:
@@ -96,7 +95,7 @@ class Trainer:
                 [figures] = self.validation.figures(logits[None], [self.config])
                 report = self.end_epoch(train, logits, *figures, began)
             except DivergenceError:
-                self.files.write_figures(self.history)
+                self.files.write_kept()
                 raise
             try:
                 yield report
@@ -309,7 +308,7 @@ class Trainer:
         if self.finished:
             metrics |= self._finish(logits if improved else None)
         metrics["time/epoch_s"] = time.perf_counter() - began
-        report = EpochReport(self.epoch, metrics, time.time(), self.finished)
+        report = self.files.tell(EpochReport(self.epoch, metrics, time.time(), self.finished))
         self.history.append(report)
         self.epoch += 1
         self.in_epoch = False

@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -182,12 +181,9 @@ class Crew:
 
     def _drop(self, member: Member) -> None:
         """Let a trial go; its record says how far it came, if the disk takes one."""
-        last: list[Callable[[], None]] = [partial(self._release, trainer) for trainer in member.trainers]
-        if isinstance(member.run, Repeats):
-            last.append(member.run.write)
-        for write in last:
+        for trainer in member.trainers:
             try:
-                write()
+                self._release(trainer)
             except OSError as error:
                 _note_error(Path(member.task.folder), error)
         self.members.pop(member.task.key).hold.close()

@@ -1,18 +1,16 @@
 """A thread that brings what trials write into their run folders to MLflow, so that nobody waits for MLflow."""
 
-import json
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial
 
 from plml.config import TrainConfig
-from plml.report import EpochReport
+from plml.report_log import read_reports
 from plml.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -152,18 +150,3 @@ class Delivery:
                 files=False,
             )
         )
-
-
-def read_reports(folder: Path) -> list[EpochReport]:
-    """Return the reports in a run folder's ``metrics.jsonl``; a damaged line and what follows it is left out."""
-    file = folder / "metrics.jsonl"
-    reports: list[EpochReport] = []
-    if not file.is_file():
-        return reports
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            row: dict[str, Any] = json.loads(line)
-            reports.append(EpochReport(**row))
-        except (ValueError, TypeError):
-            break
-    return reports

@@ -8,8 +8,8 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from plml.config import TrainConfig
+from plml.report_log import read_reports
 from plml.tracking import Tracker, TrackingError
-from tune.delivery import read_reports
 from tune.folders import StudyFolder
 from tune.searcher import FINISHED, StudyObserver, TrialSource
 from tune.study import Study

@@ -27,7 +27,6 @@ class Repeats:
     def __init__(self, trainers: Sequence[Trainer], folder: Path) -> None:
         self.trainers, self.folder = trainers, folder
         self.history: list[EpochReport] = []
-        self._written = -1
         self.collect()
 
     def collect(self) -> None:
@@ -37,20 +36,7 @@ class Repeats:
         for place in range(len(self.history), common):
             reports = [trainer.history[min(place, len(trainer.history) - 1)] for trainer in self.trainers]
             self.history.append(mean_report(reports))
-        self.write()
-
-    @property
-    def recorded_epochs(self) -> int:
-        """How many epochs of ``history`` every trainer has on disk."""
-        longest = len(self.history)
-        return min(longest if trainer.finished else trainer.recorded_epochs for trainer in self.trainers)
-
-    def write(self) -> None:
-        """Write the means of the epochs that are on disk."""
-        count = min(self.recorded_epochs, len(self.history))
-        if count != self._written:
-            write_json_lines(self.folder / "metrics.jsonl", [asdict(report) for report in self.history[:count]])
-            self._written = count
+        write_json_lines(self.folder / "metrics.jsonl", [asdict(report) for report in self.history])
 
     @property
     def finished(self) -> bool:
@@ -61,7 +47,6 @@ class Repeats:
         """Train all seeds one epoch, yield the means, and so on; nothing if the run is complete."""
         known = len(self.history)
         with ExitStack() as stack:
-            stack.callback(self.write)  # after the trainers have written their records
             running = [stack.enter_context(closing(trainer.epochs())) for trainer in self.trainers]
             while not self.finished:
                 behind = min(len(trainer.history) for trainer in self.trainers if not trainer.finished)

@@ -154,16 +154,13 @@ def _train(task: Task, folder: Path, report: Callable[[TrialReport], None]) -> N
     if run.finished:  # it ended before the driver heard of it: tell again, never return in silence
         report(TrialReport("complete", *best[-1], earlier=best[:-1]))
         return
-    told, logged = False, run.recorded_epochs
+    told = False
     watched = task.tracking_uri if task.system_metrics else None
     # Closed at once when ``report`` ends the trial, so that its record is written.
     with system_load(watched, task.run_id), closing(run.epochs()) as epochs:
         for epoch in epochs:
             best.append(running_best(task, best, epoch))
-            # What MLflow has and the run would train again after a kill, it would have twice.
-            for recorded in run.history[logged : run.recorded_epochs]:
-                logger.log(recorded)
-            logged = run.recorded_epochs
+            logger.log(epoch)
             outcome: Outcome = "complete" if epoch.final else "running"
             report(TrialReport(outcome, *best[-1], earlier=[] if told else best[:-1]))
             told = True

@@ -15,8 +15,9 @@ from optuna.trial import FrozenTrial
 from plml.config import TrainConfig, load_config
 from plml.errors import PlmlError
 from plml.report import EpochReport
+from plml.report_log import read_reports
 from plml.tracking import Tracker, TrackingError
-from tune.delivery import Delivery, read_reports
+from tune.delivery import Delivery
 from tune.folders import StudyFolder
 from tune.ledger import Ledger
 from tune.records import open_study, state_of

@@ -301,7 +301,8 @@ def test_long_epochs_are_recorded_one_by_one(
     assert writes == [1, 2, 3, 4]
 
 
-def test_the_end_of_a_stage_is_recorded(tmp_path: Path, writes: list[int]) -> None:
+def test_the_end_of_a_stage_is_recorded(tmp_path: Path, writes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pace, "due", lambda self: False)
     train(make("linear_init", linear_init={"epochs": 2, "lr": 0.05, "batch_size": 8}), tmp_path)
     assert writes == [2, 2, 5]  # the second one: the next stage is built
 

@@ -11,8 +11,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import FrozenTrial
 
+from plml.report_log import read_reports
 from plml.tracking import Tracker
-from tune.delivery import Delivery, read_reports
+from tune.delivery import Delivery
 from tune.folders import StudyFolder
 from tune.ledger import Asked, Ledger
 from tune.study import load_study
@@ -200,7 +201,8 @@ def test_trouble_with_a_run_folder_does_not_end_the_thread(ledger: Ledger, uri: 
     bad, good = crew.begin(2)
     crew.train(good, 0, 4)
     ledger.folder.trial(bad.key).mkdir(parents=True)
-    (ledger.folder.trial(bad.key) / "metrics.jsonl").write_bytes(b"\xff\xfe\n")
+    line = {"epoch": 0, "metrics": None, "time": 0.0, "final": False}
+    (ledger.folder.trial(bad.key) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     crew.complete(bad)
     crew.complete(good)
     crew.runs.drain()
