@@ -188,7 +188,8 @@ def test_compute_is_read_off_a_trace():
     assert trace.at(10**6, "test") == trace.test[-1]
     assert trace.needed(trace.best[0]) == 2
     assert trace.needed(1000.0) == float("inf")
-    assert list(SCRIPT["needed"]([trace], 1000.0, "epochs")) == [trace.epochs[-1]]
+    assert list(SCRIPT["needed"]([trace, trace], 1000.0, "epochs", 70.0)) == [70.0, 70.0]
+    assert list(SCRIPT["needed"]([trace], trace.best[0], "epochs", 70.0)) == [2.0]
     assert trace.needed(trace.best[0], axis="seconds") == pytest.approx(trace.training[0] + trace.drawing[0])
 
 
@@ -215,3 +216,14 @@ def test_figures_and_picture_of_a_whole_run(tmp_path, monkeypatch):
     warm = [row for row in rows if "warm from" in row["what"] and "epochs to" in row["what"]]
     assert {row["against"] for row in warm} == {"cold start"}
     assert all(row["n"] == 2 for row in rows)
+
+
+def test_the_tables_that_come_along_are_whole():
+    names = {name for part in SCRIPT["PARTS"] for one in SCRIPT["arms"](part, 100) for name in (one.table, one.teacher)}
+    for name in names - {""}:
+        table = load_table(SCRIPT["DATA"] / f"{name}.npz")
+        for curve in table.curves.values():
+            assert curve.shape == (len(table.cells), 20)
+            assert curve.min() >= 0.0
+            assert 40.0 < curve.max() <= 100.0 or curve is table.curves["observed"]
+        assert "root" not in table.about["data"]
