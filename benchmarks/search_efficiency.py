@@ -260,7 +260,7 @@ def draw(found: Mapping[Arm, Sequence[Trace]], bests: Mapping[str, float], file:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
     file.parent.mkdir(parents=True, exist_ok=True)
-    chart.savefig(file, dpi=85)
+    chart.savefig(file, dpi=68)
     plt.close(chart)
 
 
