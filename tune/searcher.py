@@ -300,8 +300,8 @@ def crew_limit(config: StudyConfig, n_trials: int, *, concurrent: int, gpu: floa
     """Return how many trials a worker may train at once.
 
     More of them make each one cheaper, up to what the cache of a core or the width of a GPU takes
-    (``docs/performance.md``). A sampler that learns draws them without knowing each other's results, so with one the
-    budget is split into at least eight rounds.
+    (``docs/performance.md``). A sampler that learns draws them without knowing each other's results, so with one all
+    workers together train an eighth of the budget at once, or eight trials: replayed searches lose nothing by that.
     """
     asked = config.resources.population
     if asked != "auto":
@@ -309,4 +309,4 @@ def crew_limit(config: StudyConfig, n_trials: int, *, concurrent: int, gpu: floa
     most = CREW_ON_GPU if gpu else CREW_ON_CPU
     if config.sampler.name in ("random", "grid"):
         return most
-    return max(1, min(most, n_trials // (8 * concurrent)))
+    return min(most, max(1, 8 // concurrent, n_trials // (8 * concurrent)))
