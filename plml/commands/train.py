@@ -41,19 +41,29 @@ def run(options: argparse.Namespace) -> int:
     if trainer.history and not trainer.finished:
         console.print(f"going on after epoch {trainer.history[-1].epoch}")
     tracking = _track(options.tracking_uri, config, trainer) if options.tracking_uri else nullcontext(None)
+    drawn = trainer.recorded_epochs
     with tracking as logger, stop_request() as stop, _bar(config, trainer) as show:
         for report in trainer.epochs():
             show(report)
-            draw_matrices(folder, [report.epoch])
+            drawn = _draw(trainer, drawn)
             if logger is not None:
                 logger.log(report)
             if stop and not report.final:
                 break
+        _draw(trainer, drawn)
     if not trainer.finished:
         console.print(f"stopped after epoch {trainer.history[-1].epoch}; the same command goes on from there")
         return INTERRUPTED
     _summarise(config, trainer, folder)
     return DONE
+
+
+def _draw(trainer: Trainer, drawn: int) -> int:
+    """Draw the matrices of the epochs that were recorded since; return how many epochs are drawn now."""
+    recorded = trainer.recorded_epochs
+    if recorded > drawn:
+        draw_matrices(trainer.files.path, [report.epoch for report in trainer.history[drawn:recorded]])
+    return recorded
 
 
 def open_trainer(config: TrainConfig, folder: Path, *, progress: bool = False) -> Trainer:
