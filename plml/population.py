@@ -225,8 +225,9 @@ class Population:
         figures = self._validate([members[slot] for slot in sound], logits)
         scored = dict(zip(sound, zip(logits, figures, strict=True), strict=True))
         results: list[tuple[Trainer, EpochReport] | Ended] = []
-        share = time.perf_counter() - (time.perf_counter() - began) / len(members)
-        with self.pace.epoch():
+        spent = time.perf_counter() - began
+        share = time.perf_counter() - spent / len(members)
+        with self.pace.epoch(spent):
             for slot, trainer in members.items():
                 train = trained[slot]
                 try:

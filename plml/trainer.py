@@ -302,7 +302,7 @@ class Trainer:
         self.files.keep_scores(self.epoch, logits)
         for name, matrix in self.method.matrices().items():
             self.files.keep_matrix(self.epoch, name, matrix)
-        due = last_of_stage or self.pace.due()
+        due = self.pace.due(time.perf_counter() - began) or last_of_stage
         if improved:
             self.files.keep_best(self._best(metrics), copy=not due)
         if self.finished:

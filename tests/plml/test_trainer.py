@@ -296,13 +296,13 @@ def test_short_epochs_are_not_recorded_one_by_one(tmp_path: Path, writes: list[i
 def test_long_epochs_are_recorded_one_by_one(
     tmp_path: Path, writes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Pace, "due", lambda self: True)
+    monkeypatch.setattr(Pace, "due", lambda self, seconds: True)
     train(make("linear"), tmp_path)
     assert writes == [1, 2, 3, 4]
 
 
 def test_the_end_of_a_stage_is_recorded(tmp_path: Path, writes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pace, "due", lambda self: False)
+    monkeypatch.setattr(Pace, "due", lambda self, seconds: False)
     train(make("linear_init", linear_init={"epochs": 2, "lr": 0.05, "batch_size": 8}), tmp_path)
     assert writes == [2, 2, 5]  # the second one: the next stage is built
 
@@ -343,7 +343,7 @@ def test_killed_between_records(tmp_path: Path, recorded: tuple[int, ...], write
     """What a process left on disk when it died goes on to the figures, weights and files of a whole run."""
 
     class Due(Pace):
-        def due(self) -> bool:
+        def due(self, seconds: float) -> bool:
             return trainer.epoch in recorded
 
     config = make("linear", epochs=6)
