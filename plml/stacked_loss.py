@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
-from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from plml.folding import fold_constants
 from plml.labels import Batch, ModelOutput
 from plml.methods import Method
+from plml.replay import Replay, replay_of
 
 
 @dataclass
@@ -55,7 +55,7 @@ class StackedLoss:
         self.method = method
         self.parameters, self.buffers, self.hyperparameters = dict(parameters), dict(buffers), dict(hyperparameters)
         self._state = [*self.parameters.values(), *self.buffers.values(), *self.hyperparameters.values()]
-        self._graphs: dict[tuple[str, torch.Size], GraphModule] = {}
+        self._graphs: dict[tuple[str, torch.Size], Replay] = {}
         self._has_after_step = type(method).after_step is not Method.after_step
 
     def __call__(self, logits: Tensor, observed: Tensor, index: Tensor) -> Gradients:
@@ -69,12 +69,12 @@ class StackedLoss:
         if self._has_after_step:
             self._graph("after", self._after, logits, observed, index)(*self._state, logits, observed, index)
 
-    def _graph(self, name: str, function: Callable[..., Any], *arguments: Tensor) -> GraphModule:
+    def _graph(self, name: str, function: Callable[..., Any], *arguments: Tensor) -> Replay:
         place = (name, arguments[0].shape)
         if place not in self._graphs:
             # A trace runs the operations: on copies, for some of them work in place.
             example = [tensor.clone() for tensor in (*self._state, *arguments)]
-            self._graphs[place] = fold_constants(make_fx(function)(*example), *example)
+            self._graphs[place] = replay_of(fold_constants(make_fx(function)(*example), *example), example)
         return self._graphs[place]
 
     def _losses(self, *tensors: Tensor) -> tuple[Tensor, ...]:
