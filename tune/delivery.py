@@ -91,6 +91,7 @@ class Delivery:
         self._changed.notify_all()
 
     def _work(self) -> None:
+        self._runs.wait_until_open(now=False)
         while True:
             with self._changed:
                 self._busy = False

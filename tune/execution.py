@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "RAY_worker_niceness": "0",  # Ray's 15 starves trials on a machine that does something else as well
 }
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # the one switch that keeps every Ray port on 127.0.0.1
+PRELOADED = "ray.tune,tune.crew,torch._dynamo"  # by workers; tracing a loss takes the first
 OBJECT_STORE_BYTES = 128 * 2**20  # trials exchange nothing but figures
 
 
@@ -47,6 +48,7 @@ class Plan:
         concurrent: trials at once.
         cpus: cores there are.
         gpus: GPUs there are.
+        own: whether Ray is started for this plan, with one CPU for each trial; a cluster counts its cores.
     """
 
     cpu: int
@@ -54,6 +56,12 @@ class Plan:
     concurrent: int
     cpus: float
     gpus: float
+    own: bool = True
+
+    @property
+    def share(self) -> int:
+        """What a trial takes of Ray's CPUs."""
+        return 1 if self.own else self.cpu
 
     def describe(self) -> str:
         """Return the plan in words."""
@@ -62,8 +70,8 @@ class Plan:
         return f"{self.concurrent} at once, each {self.cpu} CPU{gpu} (there are {have})"
 
 
-def make_plan(resources: ResourcesConfig, cpus: float, gpus: float) -> Plan:
-    """Return how many trials fit at once.
+def make_plan(resources: ResourcesConfig, cpus: float, gpus: float, *, own: bool = True) -> Plan:
+    """Return how many trials fit at once, on this machine (``own``) or on a cluster that is running.
 
     Raises:
         ConfigError: not even one trial fits.
@@ -78,7 +86,7 @@ def make_plan(resources: ResourcesConfig, cpus: float, gpus: float) -> Plan:
         # Ray puts fractions of different devices together; trials that share a device must fit on it whole.
         fits = min(fits, int(gpus) * math.floor(1 / gpu + 1e-9))
     wanted = fits if resources.max_concurrent == "auto" else resources.max_concurrent
-    return Plan(resources.cpu, gpu, max(1, min(wanted, fits)), cpus, gpus)
+    return Plan(resources.cpu, gpu, max(1, min(wanted, fits)), cpus, gpus, own)
 
 
 def local_resources() -> tuple[float, float]:
@@ -100,6 +108,21 @@ def usable_cores() -> int:
 
 
 @contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set environment variables within the block."""
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+@contextmanager
 def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Iterator[Plan]:
     """Start Ray on this machine, bound to loopback, or join the cluster at ``address``; yield the plan.
 
@@ -112,31 +135,29 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    common: dict[str, Any] = {
-        "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}},
-        "log_to_driver": False,
-        "logging_level": "ERROR",
-        "configure_logging": False,
-    }
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     try:
         if plan is None:
-            ray.init(address=address, **common)
+            ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": path}}, **common)
         else:
-            ray.init(
-                address="local",
-                num_cpus=int(plan.cpus),
-                num_gpus=int(plan.gpus),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **common,
-            )
+            # Ray starts a worker for each of its CPUs at once, but hands out only those without an environment of
+            # their own. So they have that of Ray, and import what a trial needs while the driver is still busy.
+            with environment(PYTHONPATH=path, RAY_preload_python_modules=PRELOADED):
+                ray.init(
+                    address="local",
+                    num_cpus=plan.concurrent,
+                    num_gpus=int(plan.gpus),
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    **common,
+                )
     except ConnectionError as error:
         raise ConfigError(f"--address {address}: no Ray cluster answers there ({error})") from None
     try:
         if plan is None:
             total = ray.cluster_resources()
-            plan = make_plan(resources, total.get("CPU", 0.0), total.get("GPU", 0.0))
+            plan = make_plan(resources, total.get("CPU", 0.0), total.get("GPU", 0.0), own=False)
         yield plan
     finally:
         ray.shutdown()
@@ -161,7 +182,7 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
     # A name is never used twice: Tune would mix the files of two launches.
     name = f"launch-{time.time_ns()}-{os.getpid()}"
     tuner = Tuner(
-        with_resources(ray_trial, {"cpu": plan.cpu, "gpu": plan.gpu}),
+        with_resources(ray_trial, {"cpu": plan.share, "gpu": plan.gpu}),
         tune_config=TuneConfig(
             search_alg=source,
             scheduler=PrunerScheduler(source),

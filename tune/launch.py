@@ -110,7 +110,7 @@ def run_study(study: Study, folder: StudyFolder, uri: str | None, options: argpa
     runs = TrialRuns(uri, ledger, warn=lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
     _head(study, folder, command, budget)
     if study.base.mode == "linear" and not ledger.begun():
-        runs.open_study_soon(lambda: _pages(runs))  # short trials do not wait until MLflow is imported
+        runs.open_study_later(lambda: _pages(runs))
     else:
         runs.open_study()
         _pages(runs)
@@ -155,7 +155,7 @@ def _train(
     if not ledger.has_work():
         return False, False
     from tune.execution import run_trials
-    from tune.starting import StartingCluster, import_soon
+    from tune.starting import StartingCluster
 
     cluster = StartingCluster(study.config.resources, options.address)
     with cluster.meanwhile():
@@ -168,7 +168,6 @@ def _train(
 
     stopper = Stopper()
     with cluster as plan, stopper.watch():
-        import_soon("tune.closing")
         console.print(f"training {plan.describe()}")
         stopper.after(study.config.time_budget)
         progress = StudyProgress(

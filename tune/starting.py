@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from importlib import import_module
 from types import TracebackType
 
 from tune.execution import Plan, local_resources, make_plan, ray_cluster
@@ -63,7 +62,3 @@ class StartingCluster:
         self._leave.set()
         self._thread.join()
 
-
-def import_soon(name: str) -> None:
-    """Import a module in a thread, because it will be needed and takes seconds."""
-    threading.Thread(target=import_module, args=(name,), name=f"import {name}", daemon=True).start()

@@ -32,6 +32,7 @@ STATUS: Mapping[str, Status] = {
     "INTERRUPTED": "KILLED",
 }
 QUIET_S = 60.0  # pause after a failed call
+LATER_S = 60.0  # until MLflow is opened where nobody waits for it: it costs as much as dozens of linear trials
 
 
 class TrialRuns:
@@ -51,6 +52,7 @@ class TrialRuns:
         self.folder: StudyFolder = ledger.folder
         self._tracker: Tracker | None = None
         self._opener: threading.Thread | None = None
+        self._wanted = threading.Event()  # now rather than later
         self.experiment_id: str | None = None
         self.study_run: str | None = None
         self.uid = ledger.uid  # tells this study's runs from those of another of the same name
@@ -109,10 +111,18 @@ class TrialRuns:
 
         self.study_run = self.guarded(find_or_create)
 
-    def open_study_soon(self, then: Callable[[], None]) -> None:
-        """As :meth:`open_study`, in a thread; ``then`` is called when the store has answered."""
+    def open_study_later(self, then: Callable[[], None]) -> None:
+        """As :meth:`open_study`, in a thread, when the first trials are done or somebody asks for it.
+
+        Imports, a new database and its migrations take ten seconds of a processor; short searches on few cores would
+        share theirs with them.
+
+        Args:
+            then: called when the store has answered.
+        """
 
         def work() -> None:
+            self._wanted.wait(LATER_S)
             self.open_study()
             if self.experiment_id is not None:
                 then()
@@ -121,13 +131,16 @@ class TrialRuns:
             self._opener = threading.Thread(target=work, name="plml-mlflow", daemon=True)
             self._opener.start()
 
-    def _opened(self) -> None:
+    def wait_until_open(self, *, now: bool) -> None:
+        """Wait for the study's run if it is still to be made; ``now``: have it made at once."""
+        if now:
+            self._wanted.set()
         if self._opener is not None:
             self._opener.join()
 
     def with_study_run(self, call: Callable[[Tracker, str], T]) -> T | None:
         """Run ``call`` with the tracker and the id of the study's run; trouble is told, not raised."""
-        self._opened()
+        self.wait_until_open(now=True)
         if self.study_run is None:
             self.open_study()
         run = self.study_run
@@ -173,7 +186,7 @@ class TrialRuns:
         Args:
             progress: is called with the number of runs that are left, about twice a second.
         """
-        self._opened()
+        self.wait_until_open(now=True)
         self.delivery.drain(progress)
 
     def deliver(self) -> None:
