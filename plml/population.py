@@ -24,6 +24,7 @@ from plml.methods import find_method
 from plml.numerics import set_rounding
 from plml.pace import CommonPace, Pace
 from plml.report import EpochReport
+from plml.stacked_batches import stacked_batches
 from plml.stacked_loss import StackedLoss
 from plml.stacked_optimizer import StackedOptimizer
 from plml.stacked_state import Slab, StackedModule, runs_of
@@ -277,32 +278,25 @@ class Population:
         readers = {keys[slot]: trainer for slot, trainer in members.items()}
         orders = {key: trainer.order()[0].to(device) for key, trainer in readers.items()}
         steps = like.steps_per_epoch
-        losses = torch.empty(steps, slots, dtype=weight.dtype, device=device)
-        counts = []
+        losses, counts = [], []
         varying = [t for t in members.values() if not t.optimization.is_constant]
-        for number in range(steps):
-            places = slice(number * self.batch_size, (number + 1) * self.batch_size)
-            indices = {key: order[places] for key, order in orders.items()}
-            count = len(indices[first])
-            inputs = {key: features.index_select(0, index) for key, index in indices.items()}
-            logits = torch.empty(slots, num_classes, count, dtype=weight.dtype, device=device)
-            for low, high, key in sharing:
-                torch.mm(weight[low:high].view(-1, width), inputs[key].t(), out=logits[low:high].view(-1, count))
-            index = torch.cat([indices[key].expand(high - low, count) for low, high, key in sharing])
-            logits = logits.add_(bias[:, :, None]).transpose(1, 2)  # (K, B, L)
-            observed = like.observed[index]
-            found = self._loss(logits, observed, index)
-            upstream = found.logits.transpose(1, 2).contiguous()  # (K, L, B)
-            torch.sum(upstream, dim=2, out=of_bias)
-            for low, high, key in sharing:
-                torch.mm(upstream[low:high].view(-1, count), inputs[key], out=of_weight[low:high].view(-1, width))
+        batches = stacked_batches(features, like.observed, orders, sharing, self.batch_size, steps)
+        for number, (inputs, observed, index) in enumerate(batches):
+            count = index.shape[1]
+            products = torch.empty(slots, num_classes, count, dtype=weight.dtype, device=device)
+            for (low, high, _), seen in zip(sharing, inputs, strict=True):
+                torch.mm(weight[low:high].view(-1, width), seen.t(), out=products[low:high].view(-1, count))
+            found = self._loss(products, bias, observed, index)
+            of_bias.copy_(found.bias)
+            for (low, high, _), seen in zip(sharing, inputs, strict=True):
+                torch.mm(found.products[low:high].view(-1, count), seen, out=of_weight[low:high].view(-1, width))
             for name, gradient in found.parameters.items():
                 self._gradients[f"method.{name}"].whole.copy_(gradient)
             self._optimizer.step()
             for trainer in varying:
                 trainer.optimization.advance()
-            self._loss.after_step(logits, observed, index)
-            losses[number] = found.loss
+            self._loss.after_step(found.logits, observed, index)
+            losses.append(found.loss)
             counts.append(count)
             for trainer in members.values():
                 trainer.progress = (number + 1) / steps
@@ -310,4 +304,4 @@ class Population:
             if trainer.optimization.is_constant:
                 trainer.optimization.advance(steps)
         weights = torch.tensor(counts, dtype=torch.float64, device=device)
-        return weights @ losses.double() / weights.sum()
+        return weights @ torch.stack(losses).double() / weights.sum()

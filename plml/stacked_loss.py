@@ -6,8 +6,7 @@ are traced once (``make_fx``) and the plain graph is what runs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,18 +19,21 @@ from plml.methods import Method
 from plml.replay import Replay, replay_of
 
 
-@dataclass
-class Gradients:
+class StackedStep(NamedTuple):
     """What one step of K runs yields.
 
     Attributes:
         loss: (K,).
-        logits: (K, B, L), gradient of each run's loss in its logits.
+        logits: (K, B, L).
+        products: (K, L, B), gradient of each run's loss in the products of its weights and inputs.
+        bias: (K, L), gradient in its bias.
         parameters: by name, gradient in the method's own parameters (K, ...).
     """
 
     loss: Tensor
     logits: Tensor
+    products: Tensor
+    bias: Tensor
     parameters: dict[str, Tensor]
 
 
@@ -58,11 +60,18 @@ class StackedLoss:
         self._graphs: dict[tuple[str, torch.Size], Replay] = {}
         self._has_after_step = type(method).after_step is not Method.after_step
 
-    def __call__(self, logits: Tensor, observed: Tensor, index: Tensor) -> Gradients:
-        """Return losses and gradients; ``logits`` and ``observed`` (K, B, L), ``index`` (K, B)."""
-        graph = self._graph("loss", self._losses, logits, observed, index)
-        loss, of_logits, *of_parameters = graph(*self._state, logits, observed, index)
-        return Gradients(loss, of_logits, dict(zip(self.parameters, of_parameters, strict=True)))
+    def __call__(self, products: Tensor, bias: Tensor, observed: Tensor, index: Tensor) -> StackedStep:
+        """Return losses and gradients.
+
+        Args:
+            products: of weights and inputs (K, L, B), as one matrix product gives them.
+            bias: of the heads (K, L).
+            observed: labels (K, B, L).
+            index: places of the examples in the training split (K, B).
+        """
+        graph = self._graph("loss", self._losses, products, bias, observed, index)
+        loss, logits, of_products, of_bias, *of_parameters = graph(*self._state, products, bias, observed, index)
+        return StackedStep(loss, logits, of_products, of_bias, dict(zip(self.parameters, of_parameters, strict=True)))
 
     def after_step(self, logits: Tensor, observed: Tensor, index: Tensor) -> None:
         """Do what the methods do after their optimiser step, with the logits that the step was computed from."""
@@ -78,7 +87,8 @@ class StackedLoss:
         return self._graphs[place]
 
     def _losses(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        parameters, buffers, hyperparameters, (logits, observed, index) = self._split(tensors)
+        parameters, buffers, hyperparameters, (products, bias, observed, index) = self._split(tensors)
+        scores = (products + bias[:, :, None]).transpose(1, 2)
 
         def loss(
             own: Mapping[str, Tensor], z: Tensor, rest: Sequence[Mapping[str, Tensor]], o: Tensor, i: Tensor
@@ -87,9 +97,10 @@ class StackedLoss:
             return value
 
         derived, value = vmap(grad_and_value(loss, argnums=(0, 1)))(
-            parameters, logits, (buffers, hyperparameters), observed, index
+            parameters, scores, (buffers, hyperparameters), observed, index
         )
-        return value, derived[1], *derived[0].values()
+        upstream = derived[1].transpose(1, 2).contiguous()
+        return value, scores, upstream, upstream.sum(dim=2), *derived[0].values()
 
     def _after(self, *tensors: Tensor) -> None:
         parameters, buffers, hyperparameters, batch = self._split(tensors)

@@ -33,8 +33,11 @@ ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_worker_niceness": "0",  # Ray's 15 starves trials on a machine that does something else as well
 }
+# A worker that Ray starts ahead is not up when the first trial asks for one, so that each trial's would be a second.
+AHEAD = {"RAY_prestart_worker_first_driver": "0", "RAY_enable_worker_prestart": "0"}
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # the one switch that keeps every Ray port on 127.0.0.1
-PRELOADED = "ray.tune,tune.crew,torch._dynamo"  # by workers; tracing a loss takes the first
+PRELOADED = "tune.preload"
+GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/dxg", "/dev/kfd")  # NVIDIA, Jetson, WSL, AMD
 OBJECT_STORE_BYTES = 128 * 2**20  # trials exchange nothing but figures
 
 
@@ -91,6 +94,8 @@ def make_plan(resources: ResourcesConfig, cpus: float, gpus: float, *, own: bool
 
 def local_resources() -> tuple[float, float]:
     """Return CPU cores and GPUs that this process may use."""
+    if not any(Path(device).exists() for device in GPU_DEVICES):
+        return float(usable_cores()), 0.0  # without waiting for torch
     import torch
 
     return float(usable_cores()), float(torch.cuda.device_count())
@@ -141,9 +146,7 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
         if plan is None:
             ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": path}}, **common)
         else:
-            # Ray starts a worker for each of its CPUs at once, but hands out only those without an environment of
-            # their own. So they have that of Ray, and import what a trial needs while the driver is still busy.
-            with environment(PYTHONPATH=path, RAY_preload_python_modules=PRELOADED):
+            with environment(PYTHONPATH=path, RAY_preload_python_modules=PRELOADED, **AHEAD):
                 ray.init(
                     address="local",
                     num_cpus=plan.concurrent,

@@ -27,6 +27,7 @@ from tune.terminal import make_console, python_command
 
 if TYPE_CHECKING:
     from tune.ledger import Ledger
+    from tune.starting import StartingCluster
     from tune.trial_runs import TrialRuns
 
 DONE, FAILED, INTERRUPTED = 0, 3, 4
@@ -49,8 +50,14 @@ def list_studies(options: argparse.Namespace) -> int:
     return DONE
 
 
-def launch(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    """Start or continue a study; return the exit code of :mod:`tune.run`."""
+def launch(options: argparse.Namespace, arguments: Sequence[str], cluster: "StartingCluster | None" = None) -> int:
+    """Start or continue a study; return the exit code of :mod:`tune.run`.
+
+    Args:
+        options: of the command line.
+        arguments: they, as text.
+        cluster: Ray, if it is being started already.
+    """
     output = Path(options.output_dir).expanduser().absolute()
     study = read_study(options, output)
     folder = StudyFolder(output / study.name)
@@ -69,7 +76,7 @@ def launch(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         begin_again(folder, uri, console, sure=options.yes)
     command = continue_line(arguments)
     with folder.hold():
-        return run_study(study, folder, uri, options, command)
+        return run_study(study, folder, uri, options, command, cluster)
 
 
 def read_study(options: argparse.Namespace, output: Path) -> Study:
@@ -85,7 +92,14 @@ def continue_line(arguments: Sequence[str]) -> str:
     return shlex.join([python_command(), str(script), *(argument for argument in arguments if argument not in once)])
 
 
-def run_study(study: Study, folder: StudyFolder, uri: str | None, options: argparse.Namespace, command: str) -> int:
+def run_study(
+    study: Study,
+    folder: StudyFolder,
+    uri: str | None,
+    options: argparse.Namespace,
+    command: str,
+    cluster: "StartingCluster | None" = None,
+) -> int:
     """Run what is left of a study whose lock is held; return the exit code."""
     from tune import renewal
     from tune.ledger import Ledger
@@ -122,7 +136,7 @@ def run_study(study: Study, folder: StudyFolder, uri: str | None, options: argpa
         console.print("going on: " + ", ".join(notes))
     runs.deliver()
     try:
-        interrupted, gave_up = _train(study, folder, ledger, runs, options)
+        interrupted, gave_up = _train(study, folder, ledger, runs, options, cluster)
     except PlmlError:
         runs.close_study("FAILED", {})
         raise
@@ -149,7 +163,12 @@ def _what_is_left(ledger: "Ledger", command: str, *, interrupted: bool) -> None:
 
 
 def _train(
-    study: Study, folder: StudyFolder, ledger: "Ledger", runs: "TrialRuns", options: argparse.Namespace
+    study: Study,
+    folder: StudyFolder,
+    ledger: "Ledger",
+    runs: "TrialRuns",
+    options: argparse.Namespace,
+    cluster: "StartingCluster | None",
 ) -> tuple[bool, bool]:
     """Train the trials that are left; return whether somebody interrupted, and whether failures ended it."""
     if not ledger.has_work():
@@ -157,7 +176,7 @@ def _train(
     from tune.execution import run_trials
     from tune.starting import StartingCluster
 
-    cluster = StartingCluster(study.config.resources, options.address)
+    cluster = cluster or StartingCluster(study.config.resources, options.address)
     with cluster.meanwhile():
         prepare_data(study.base, console)
         from tune.orders import OrderBook

@@ -4,15 +4,19 @@ Only arguments live here; what runs is imported once they are known, so ``--help
 """
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     # The script's own folder comes first on the path and would let its modules hide others of the same name.
     sys.path[0] = str(ROOT)
+
+if TYPE_CHECKING:
+    from tune.starting import StartingCluster
 
 WRONG_INPUT, INTERRUPTED, HELD = 2, 4, 5
 
@@ -83,12 +87,22 @@ def study_options(options: argparse.Namespace) -> dict[str, Any]:
     return {path: value for path, value in given.items() if value is not None}
 
 
-def _check_keys(options: argparse.Namespace) -> None:
-    """Find misspelt keys before training code is imported, which takes longer than everything else."""
-    from tune.study_file import find_study, read_study_file
+def _prepare(options: argparse.Namespace) -> "StartingCluster | None":
+    """Find misspelt keys before training code is imported, which takes longer than everything else.
 
-    file = find_study(options.study, Path(options.output_dir).expanduser().absolute())
-    read_study_file(file, options.assignments, study_options(options))
+    Returns:
+        Ray, which starts beside the imports if the study is new, and so has something to train.
+    """
+    from tune.study_file import find_study, name_of, read_study_file
+
+    output = Path(options.output_dir).expanduser().absolute()
+    file = find_study(options.study, output)
+    config = read_study_file(file, options.assignments, study_options(options))
+    if options.dry_run or options.smoke or (output / name_of(file)).exists():
+        return None
+    from tune.starting import StartingCluster
+
+    return StartingCluster(config.resources, options.address)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,12 +113,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--study NAME|FILE.yaml is required (--list shows the names)")
     from plml.errors import PlmlError
 
+    cluster = None
     try:
         if not options.list:
-            _check_keys(options)
+            cluster = _prepare(options)
+        gc.disable()  # imports make a million objects, and none of them goes
         from tune import launch
 
-        return launch.list_studies(options) if options.list else launch.launch(options, list(arguments or sys.argv[1:]))
+        gc.freeze()
+        gc.enable()
+        if options.list:
+            return launch.list_studies(options)
+        return launch.launch(options, list(arguments or sys.argv[1:]), cluster)
     except PlmlError as error:
         held = type(error).__name__ == "StudyHeldError"
         sys.stderr.write(f"error: {error}\n")
@@ -112,6 +132,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command continues the study\n")
         return INTERRUPTED
+    finally:
+        if cluster is not None:
+            cluster.stop()
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class StartingCluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self.stop()
 
     @contextmanager
     def meanwhile(self) -> Iterator[None]:
@@ -55,10 +55,10 @@ class StartingCluster:
         try:
             yield
         except BaseException:
-            self._stop()
+            self.stop()
             raise
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """Stop it, once it is up; nothing if it has been stopped."""
         self._leave.set()
         self._thread.join()
-

@@ -11,7 +11,7 @@ from plml.errors import ConfigError, nearest
 from plml.schema import assign
 from tune.expansion import build_space
 from tune.space import SearchSpace
-from tune.study_file import StudyConfig, read_study_file
+from tune.study_file import StudyConfig, name_of, read_study_file
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,6 @@ def reported_metrics() -> list[str]:
 
     names = multilabel_metrics(torch.zeros(2, 1), torch.tensor([[1], [0]]))
     return ["selection/best", "selection/value", "val_observed/mAP", *(f"val/{name}" for name in names)]
-
-
-def name_of(file: Path) -> str:
-    """Return the name of the study in ``file``: its stem, or the folder's name for one that was begun."""
-    return file.parent.name if file.name == "study.yaml" else file.stem
 
 
 def _absolute(tree: dict[str, Any]) -> dict[str, Any]:

@@ -145,6 +145,11 @@ def find_study(name: str, output_dir: Path | None = None) -> Path:
     raise ConfigError(f"--study: there is no study '{name}'{nearest(name, [*study_names(), *begun])}")
 
 
+def name_of(file: Path) -> str:
+    """Return the name of the study in ``file``: its stem, or the folder's name for one that was begun."""
+    return file.parent.name if file.name == "study.yaml" else file.stem
+
+
 def read_study_file(
     file: Path, assignments: Sequence[str] = (), options: Mapping[str, Any] | None = None
 ) -> StudyConfig:

@@ -43,18 +43,26 @@ def batch_of(observed, methods, size=5, seed=0):
     return logits, observed[index], index
 
 
+def step_of(loss, logits, seen, index):
+    """The step of runs whose heads have these logits, by products with the inputs and a bias."""
+    bias = torch.arange(CLASSES * len(logits), dtype=logits.dtype).view(len(logits), CLASSES)
+    return loss((logits - bias[:, None]).transpose(1, 2).contiguous(), bias, seen, index)
+
+
 def test_losses_and_gradients_are_each_methods_own():
     observed, methods = make_methods("role", [{"regularizer_weight": w} for w in (0.0, 1.0, 30.0)])
     _, loss = stack(methods)
     logits, seen, index = batch_of(observed, methods)
-    found = loss(logits, seen, index)
+    found = step_of(loss, logits, seen, index)
     for slot, method in enumerate(methods):
         z = logits[slot].clone().requires_grad_()
         method.theta.grad = None
         value = method(ModelOutput(z, z), Batch(z, seen[slot], index[slot]))
         value.backward()
         torch.testing.assert_close(found.loss[slot], value.detach())
-        torch.testing.assert_close(found.logits[slot], z.grad)
+        torch.testing.assert_close(found.logits[slot], logits[slot])
+        torch.testing.assert_close(found.products[slot], z.grad.T)
+        torch.testing.assert_close(found.bias[slot], z.grad.sum(0))
         torch.testing.assert_close(found.parameters["theta"][slot], method.theta.grad)
     assert len(set(found.loss.tolist())) == 3
 
@@ -67,7 +75,7 @@ def test_a_graph_is_traced_once_for_each_shape(monkeypatch):
     monkeypatch.setattr(METHODS["role"], "forward", lambda self, *rest: calls.append(1) or real(self, *rest))
     for size, traces in ((5, 1), (5, 1), (3, 2), (5, 2), (3, 2)):
         logits, seen, index = batch_of(observed, methods, size, seed=len(calls))
-        assert loss(logits, seen, index).logits.shape == (2, size, CLASSES)
+        assert step_of(loss, logits, seen, index).products.shape == (2, CLASSES, size)
         assert len(calls) == traces
     loss.after_step(logits, seen, index)
     assert len(calls) == traces
@@ -85,10 +93,10 @@ def test_a_replayed_graph_sees_what_has_changed_since():
     observed, methods = make_methods("role", [{}, {}])
     state, loss = stack(methods)
     batch = batch_of(observed, methods)
-    before = loss(*batch).loss.clone()
+    before = step_of(loss, *batch).loss.clone()
     state.parameters["theta"].whole[1].add_(1.0)
     loss.hyperparameters["regularizer_weight"][0] = 7.0
-    after = loss(*batch).loss
+    after = step_of(loss, *batch).loss
     assert (after != before).all()
     z = batch[0][1]
     torch.testing.assert_close(after[1], methods[1](ModelOutput(z, z), Batch(z, batch[1][1], batch[2][1])).detach())
@@ -97,7 +105,7 @@ def test_a_replayed_graph_sees_what_has_changed_since():
 def test_hyperparameters_are_the_methods_own_again_after_a_trace():
     observed, methods = make_methods("role", [{"regularizer_weight": 0.5}, {}])
     _, loss = stack(methods)
-    loss(*batch_of(observed, methods))
+    step_of(loss, *batch_of(observed, methods))
     assert methods[0].regularizer_weight == 0.5
     assert type(methods[0].regularizer_weight) is float
 
