@@ -281,21 +281,21 @@ class Population:
         losses, counts = [], []
         varying = [t for t in members.values() if not t.optimization.is_constant]
         batches = stacked_batches(features, like.observed, orders, sharing, self.batch_size, steps)
-        for number, (inputs, observed, index) in enumerate(batches):
-            count = index.shape[1]
+        for number, batch in enumerate(batches):
+            count = batch.index.shape[1]
             products = torch.empty(slots, num_classes, count, dtype=weight.dtype, device=device)
-            for (low, high, _), seen in zip(sharing, inputs, strict=True):
+            for (low, high, _), seen in zip(sharing, batch.inputs, strict=True):
                 torch.mm(weight[low:high].view(-1, width), seen.t(), out=products[low:high].view(-1, count))
-            found = self._loss(products, bias, observed, index)
+            found = self._loss(products, bias, batch.observed, batch.index)
             of_bias.copy_(found.bias)
-            for (low, high, _), seen in zip(sharing, inputs, strict=True):
+            for (low, high, _), seen in zip(sharing, batch.inputs, strict=True):
                 torch.mm(found.products[low:high].view(-1, count), seen, out=of_weight[low:high].view(-1, width))
             for name, gradient in found.parameters.items():
                 self._gradients[f"method.{name}"].whole.copy_(gradient)
             self._optimizer.step()
             for trainer in varying:
                 trainer.optimization.advance()
-            self._loss.after_step(found.logits, observed, index)
+            self._loss.after_step(found.logits, batch.observed, batch.index)
             losses.append(found.loss)
             counts.append(count)
             for trainer in members.values():

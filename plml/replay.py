@@ -30,6 +30,6 @@ def replay_of(graph: GraphModule, arguments: Sequence[Tensor]) -> Replay:
         warnings.simplefilter("ignore")
         try:
             trace = torch.jit.trace(graph.eval(), tuple(arguments), check_trace=False)
-            return torch.jit.freeze(trace)  # type: ignore[no-any-return]
+            return torch.jit.freeze(trace)
         except (AttributeError, RuntimeError):
             return graph

@@ -1,15 +1,19 @@
 """Batches of K runs, read for many steps at once: a step's own reads cost more in calls than in bytes."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+Key = TypeVar("Key", bound=Hashable)
+
 CHUNK_BYTES = 4 * 2**20  # read at once, unless a single step takes more; stays in the last cache of a processor
 
 
-class StackedBatch(NamedTuple):
+@dataclass(slots=True)
+class StackedBatch:
     """What K runs see in one step.
 
     Attributes:
@@ -26,8 +30,8 @@ class StackedBatch(NamedTuple):
 def stacked_batches(
     features: Tensor,
     observed: Tensor,
-    orders: Mapping[Hashable, Tensor],
-    sharing: Sequence[tuple[int, int, Hashable]],
+    orders: Mapping[Key, Tensor],
+    sharing: Sequence[tuple[int, int, Key]],
     batch_size: int,
     steps: int,
 ) -> Iterator[StackedBatch]:

@@ -21,8 +21,8 @@ from plml.errors import PlmlError
 from plml.schema import read_yaml
 from tune.folders import StudyFolder
 from tune.run import study_options
-from tune.study import Study, load_study, name_of
-from tune.study_file import STUDIES, find_study, study_names
+from tune.study import Study, load_study
+from tune.study_file import STUDIES, find_study, name_of, study_names
 from tune.terminal import make_console, python_command
 
 if TYPE_CHECKING:

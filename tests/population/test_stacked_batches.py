@@ -29,4 +29,5 @@ def test_every_step_has_its_examples(
         expected = torch.stack([orders[key][places] for key in keys])
         assert torch.equal(batch.index, expected)
         assert torch.equal(batch.observed, OBSERVED[expected])
-        assert batch.index.is_contiguous() and batch.observed.is_contiguous()
+        assert batch.index.is_contiguous()
+        assert batch.observed.is_contiguous()
