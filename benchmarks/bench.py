@@ -60,7 +60,7 @@ BENCHMARKS = {
     "step_speed": Benchmark("step_speed"),
     "decode_speed": Benchmark("decode_speed", takes=("data-root",)),
     "metrics_speed": Benchmark("metrics_speed"),
-    "study_overhead": Benchmark("study_overhead", ("--shipped", "digits")),
+    "study_overhead": Benchmark("study_overhead", ("--epochs", "10", "--rounds", "2", "--stock-trials", "4")),
     "ledger_cost": Benchmark("ledger_cost"),
     "search_efficiency": Benchmark("search_efficiency", plot=True),
 }

@@ -91,7 +91,7 @@ def main() -> None:
             spent, rows = run_study(scratch, options)
             warm.append(spent)
             classic.append(classic_seconds())
-    what = "grid of 56, from the command to the leaderboard"
+    what = "grid of 56, from the command to its end"
     figures.append(
         alone(f"{what}, decoding and extracting included" if not options.keep else f"{what}, first", "s", [cold])
     )

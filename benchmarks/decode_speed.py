@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.classic_loop import Items, image_reader, photos, random_labels  # noqa: E402
-from benchmarks.measuring import Figure, alone, compared, seconds, show, take_turns, write  # noqa: E402
+from benchmarks.measuring import Figure, alone, available_cores, compared, seconds, show, take_turns, write  # noqa: E402
 from plml.data.augment import contrastive_views, mirror  # noqa: E402
 from plml.data.bundle import Split  # noqa: E402
 from plml.data.cache_entry import list_entries, verify_entry  # noqa: E402
@@ -91,8 +91,11 @@ def cached_split(paths: list[Path], folder: Path) -> Split:
     )
 
 
-def cached_batches(split: Split, count: int, device: torch.device, *, crops: bool = False) -> Iterator[Tensor]:
+def cached_batches(
+    split: Split, count: int, device: torch.device, *, crops: bool = False, threads: int = 1
+) -> Iterator[Tensor]:
     """Yield float batches as a training step sees them."""
+    torch.set_num_threads(threads)
     network = Classifier(nn.Identity(), HEADS["linear"](1, 1), photo=True, normalized=True)
     for index in torch.randint(len(split), (count,)).split(BATCH):
         if crops:
@@ -141,7 +144,6 @@ def main() -> None:
     rounds, num_photos, classic, cached = (2, 48, 192, 384) if options.quick else (options.rounds, 256, 512, 2048)
     device = pick_device(options.device)
     keep_freed_memory()
-    torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # that many is what is compared with
     torch.manual_seed(0)
 
@@ -155,6 +157,7 @@ def main() -> None:
         views = 16 if options.quick else 64
         paths_in = {
             "cache": Timed(lambda: cached_batches(split, cached, device), wait),
+            "threads": Timed(lambda: cached_batches(split, cached, device, threads=available_cores()), wait),
             "crops": Timed(lambda: cached_batches(split, cached // 2, device, crops=True), wait),
             "views": Timed(lambda: view_batches(split, views, device), wait),
             "classic": Timed(lambda: classic_batches(paths, classic, device), wait, skipped=2 * WORKERS),
@@ -165,6 +168,14 @@ def main() -> None:
         figures = [
             compared(
                 "cache to float batch", "images/s", speeds["cache"], pil, speeds["classic"], smaller_is_better=False
+            ),
+            compared(
+                f"cache to float batch, {available_cores()} threads",
+                "images/s",
+                speeds["threads"],
+                pil,
+                speeds["classic"],
+                smaller_is_better=False,
             ),
             compared(
                 "the same, processor time", "images/s", used["cache"], pil, used["classic"], smaller_is_better=False

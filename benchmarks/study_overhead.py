@@ -111,8 +111,7 @@ def ledger_times(folder: Path) -> tuple[float, float, int]:
     from tune.folders import StudyFolder
     from tune.records import open_study
 
-    files = StudyFolder(folder)
-    ended = [trial for trial in open_study(files.storage(), files.name).trials if trial.datetime_complete]
+    ended = [trial for trial in open_study(StudyFolder(folder)).trials if trial.datetime_complete]
     first = min(trial.datetime_start.timestamp() for trial in ended if trial.datetime_start)
     return first, max(trial.datetime_complete.timestamp() for trial in ended if trial.datetime_complete), len(ended)
 
