@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from plml.config import TrainConfig
+from plml.data.bundle import Split
 from plml.data.resident import resident
 from plml.errors import DivergenceError
+from plml.host_memory import keep_freed_memory
 from plml.methods import find_method
 from plml.numerics import set_rounding
 from plml.pace import CommonPace, Pace
@@ -32,6 +34,7 @@ from plml.stage import derive_seed
 from plml.trainer import Trainer
 
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # slots; each costs a trace of the loss
+PASS_BYTES = 16 * 2**20  # of logits computed at once
 
 
 class Ended(NamedTuple):
@@ -113,6 +116,7 @@ class Population:
     def __init__(self, trainers: Sequence[Trainer], *, room: int = 0) -> None:
         if not trainers:
             raise ValueError("a population needs at least one run")
+        keep_freed_memory()
         self.kind = kind_of(trainers[0])
         self.members: dict[int, Trainer] = {}  # by slot
         self.room = room
@@ -222,7 +226,7 @@ class Population:
         losses = self._train(members)
         trained = {slot: self._figures(trainer, losses[slot], rates[slot]) for slot, trainer in members.items()}
         sound = [slot for slot, train in trained.items() if not isinstance(train, DivergenceError)]
-        logits = [members[slot].scores(members[slot].stage.bundle.val) for slot in sound]
+        logits = list(self._scores(members, like.stage.bundle.val)[sound]) if sound else []
         figures = self._validate([members[slot] for slot in sound], logits)
         scored = dict(zip(sound, zip(logits, figures, strict=True), strict=True))
         results: list[tuple[Trainer, EpochReport] | Ended] = []
@@ -253,6 +257,23 @@ class Population:
             return trainer.train_figures(loss, lr, {})
         except DivergenceError as error:
             return error
+
+    def _scores(self, members: dict[int, Trainer], split: Split) -> Tensor:
+        """Return logits (K, N, L) float32 of every example of ``split``: one product reads them for all runs."""
+        like = next(iter(members.values()))
+        weight, bias = self._head.parameters["linear.weight"].whole, self._head.parameters["linear.bias"].whole
+        features = resident(split, like.device)
+        scores = torch.zeros(self.slots, len(split), weight.shape[1], device=like.device)
+        if features is None:  # too many for the device: in passes
+            for slot, trainer in members.items():
+                scores[slot] = trainer.scores(split)
+            return scores
+        rows = max(1, PASS_BYTES // (bias.numel() * weight.itemsize))
+        for first in range(0, len(split), rows):
+            part = features[first : first + rows].to(weight.dtype)
+            products = torch.mm(part, weight.view(-1, weight.shape[2]).t()).view(len(part), *bias.shape)
+            scores[:, first : first + rows] = products.add_(bias).transpose(0, 1)
+        return scores
 
     @staticmethod
     def _validate(trainers: Sequence[Trainer], logits: Sequence[Tensor]) -> list[tuple[dict[str, float], float]]:

@@ -84,7 +84,7 @@ class Trainer:
             DivergenceError: the loss or a validation score is not finite.
         """
         torch.set_num_threads(self.config.threads)
-        if self.device.type == "cpu" and self.stage.bundle.train.is_images:
+        if self.device.type == "cpu":
             keep_freed_memory()
         while not self.finished:
             began = time.perf_counter()
