@@ -226,7 +226,7 @@ class Population:
         losses = self._train(members)
         trained = {slot: self._figures(trainer, losses[slot], rates[slot]) for slot, trainer in members.items()}
         sound = [slot for slot, train in trained.items() if not isinstance(train, DivergenceError)]
-        logits = list(self._scores(members, like.stage.bundle.val)[sound]) if sound else []
+        logits = self._scores(members, like.stage.bundle.val)[sound]
         figures = self._validate([members[slot] for slot in sound], logits)
         scored = dict(zip(sound, zip(logits, figures, strict=True), strict=True))
         results: list[tuple[Trainer, EpochReport] | Ended] = []
@@ -276,11 +276,11 @@ class Population:
         return scores
 
     @staticmethod
-    def _validate(trainers: Sequence[Trainer], logits: Sequence[Tensor]) -> list[tuple[dict[str, float], float]]:
-        """Validation figures of all runs at once: they have one split."""
+    def _validate(trainers: Sequence[Trainer], logits: Tensor) -> list[tuple[dict[str, float], float]]:
+        """Validation figures of all runs at once, by their logits (K, N, L): they have one split."""
         if not trainers:
             return []
-        return trainers[0].validation.figures(torch.stack(list(logits)), [trainer.config for trainer in trainers])
+        return trainers[0].validation.figures(logits, [trainer.config for trainer in trainers])
 
     def _train(self, members: dict[int, Trainer]) -> Tensor:
         """One pass over the training split; returns mean losses (K,). Nothing is read back from the device."""
