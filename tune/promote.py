@@ -63,7 +63,7 @@ def promote(options: argparse.Namespace) -> int:
     from plml.errors import ConfigError
     from plml.tracking import check_uri
     from tune.folders import StudyFolder
-    from tune.promotion import PromotionRuns, PromotionSearcher, figures_of, planned_runs, summarise
+    from tune.promotion import PromotionRuns, figures_of, in_turn, promoted, summarise
     from tune.records import best_trials, open_study
     from tune.study import load_study
     from tune.terminal import make_console
@@ -82,20 +82,24 @@ def promote(options: argparse.Namespace) -> int:
     best = best_trials(ledger, options.top)
     if not best:
         raise ConfigError(f"study '{study.name}' has no complete trial yet; there is nothing to promote")
-    runs = planned_runs(study, best, options.seeds)
+    chosen = promoted(study, folder, best, options.seeds)
+    runs = in_turn(chosen)
     console.print(f"promoting {len(best)} configurations of {study.name}, {options.seeds} runs each", soft_wrap=True)
     with folder.hold():
-        missing = [run for run in runs if figures_of(folder, run) is None]
+        missing = [run for run in runs if figures_of(run) is None]
         tracked = PromotionRuns(
-            uri, study, ledger.user_attrs["uid"], folder, lambda text: console.print(text, style="yellow", markup=False)
+            uri, study, ledger.user_attrs["uid"], lambda text: console.print(text, style="yellow", markup=False)
         )
         if missing:
             from tune.execution import ray_cluster, run_trials
+            from tune.orders import OrderBook
             from tune.progress import StudyProgress
+            from tune.run_queue import RunQueue
+            from tune.searcher import most_in_crew
             from tune.stopping import Stopper
 
             stopper = Stopper()
-            tracked.open(missing[0])  # the database is made before workers touch it
+            tracked.begin(missing[0])  # the database is made before workers touch it
             with ray_cluster(study.config.resources, options.address) as plan, stopper.watch():
                 console.print(f"training {len(missing)} of {len(runs)} runs, {plan.describe()}", soft_wrap=True)
                 progress = StudyProgress(
@@ -106,29 +110,30 @@ def promote(options: argparse.Namespace) -> int:
                     concurrent=plan.concurrent,
                     epochs=study.base.total_epochs,
                 )
-                searcher = PromotionSearcher(
-                    study,
-                    folder,
+                orders = OrderBook(folder.path / ".orders")
+                queue = RunQueue(
                     missing,
                     progress,
-                    uri=uri,
-                    open_run=tracked.open,
-                    close_run=tracked.close,
+                    tracked,
                     gpu=plan.gpu,
                     stopping=stopper.asked,
+                    crew=most_in_crew(study.config.resources, gpu=plan.gpu),
+                    orders=orders,
+                    concurrent=plan.concurrent,
                 )
                 try:
                     with progress:
-                        run_trials(searcher, plan, folder.path / ".ray", stopper)
+                        run_trials(queue, plan, folder.path / ".ray", stopper)
                 finally:
                     stopper.ask("end")
-                    searcher.close_live()
-        rows = summarise(folder, best, runs)
+                    queue.close_live()
+                    orders.remove()
+        rows = summarise(chosen)
         write_text(folder.path / "promotion.csv", as_csv(rows))
     if rows:
         console.print(as_table(rows))
         console.print(f"table: {folder.path / 'promotion.csv'}", soft_wrap=True)
-    done = sum(figures_of(folder, run) is not None for run in runs)
+    done = sum(figures_of(run) is not None for run in runs)
     if done == len(runs):
         return DONE
     if missing and stopper.reason == "signal":

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from optuna.trial import Trial
@@ -16,7 +17,7 @@ from plml.population import is_stackable
 from tune.crew import Orders
 from tune.ledger import Asked, Ledger
 from tune.orders import OrderBook
-from tune.study_file import StudyConfig
+from tune.study_file import ResourcesConfig, StudyConfig
 from tune.trainable import Task, TrialReport
 from tune.trial_runs import TrialRuns
 
@@ -193,10 +194,10 @@ class LedgerSearcher(TrialSource):
     def on_report(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Store what a worker reports and close trials that have ended; return whether the worker is to stop."""
         if "told" not in result:
-            told = _report(result)
+            told = read_report(result)
             keys = list(self.live.get(trial_id, {}))
             return bool(keys) and bool(self._listen(trial_id, [replace(told, key=keys[0])]))
-        stop = self._listen(trial_id, [_report(each) for each in result["told"]])
+        stop = self._listen(trial_id, [read_report(each) for each in result["told"]])
         here = len(self.live.get(trial_id, {}))
         start = self._take(self._crew_size() - here, stackable=True) if here < self._crew_size() else []
         tasks = [self._begin(trial_id, *each, in_crew=True) for each in start]
@@ -285,14 +286,20 @@ class LedgerSearcher(TrialSource):
 
     def _error_of(self, live: Live) -> str:
         """What the worker wrote before it raised; a process that was killed writes nothing."""
-        file = self.ledger.folder.trial(live.key) / "error.json"
-        try:
-            return str(json.loads(file.read_text(encoding="utf-8"))["error"])
-        except (OSError, ValueError, KeyError):
-            return f"its process died after epoch {live.epoch}" if live.epoch >= 0 else "its process died"
+        died = f"its process died after epoch {live.epoch}" if live.epoch >= 0 else "its process died"
+        return error_note(self.ledger.folder.trial(live.key)) or died
 
 
-def _report(told: Mapping[str, Any]) -> TrialReport:
+def error_note(folder: Path) -> str | None:
+    """Return what a worker wrote into a run folder before it raised; None if it wrote nothing."""
+    try:
+        return str(json.loads((folder / "error.json").read_text(encoding="utf-8"))["error"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def read_report(told: Mapping[str, Any]) -> TrialReport:
+    """Return what a worker told, from the plain dictionary that Ray passes on."""
     return TrialReport(**{name: told[name] for name in TrialReport.__dataclass_fields__})
 
 
@@ -303,10 +310,14 @@ def crew_limit(config: StudyConfig, n_trials: int, *, concurrent: int, gpu: floa
     (``docs/performance.md``). A sampler that learns draws them without knowing each other's results, so with one all
     workers together train an eighth of the budget at once, or eight trials: replayed searches lose nothing by that.
     """
-    asked = config.resources.population
-    if asked != "auto":
-        return asked
-    most = CREW_ON_GPU if gpu else CREW_ON_CPU
-    if config.sampler.name in ("random", "grid"):
+    most = most_in_crew(config.resources, gpu=gpu)
+    if config.resources.population != "auto" or config.sampler.name in ("random", "grid"):
         return most
     return min(most, max(1, 8 // concurrent, n_trials // (8 * concurrent)))
+
+
+def most_in_crew(resources: ResourcesConfig, *, gpu: float) -> int:
+    """Return how many runs of known configurations a worker may train at once."""
+    if resources.population != "auto":
+        return resources.population
+    return CREW_ON_GPU if gpu else CREW_ON_CPU
