@@ -200,6 +200,9 @@ class TrainConfig(Strict):
     linear_init: LinearInitConfig | None = None
     selection: SelectionConfig = Field(default_factory=SelectionConfig)
     stopping: StoppingConfig = Field(default_factory=StoppingConfig)
+    diagnostics: Literal["label_correction"] | None = Field(
+        None, description="label_correction: losses of false negatives, precision of pseudo-labels; changes no weight"
+    )
 
     @field_validator("method", mode="before")
     @classmethod
@@ -274,6 +277,8 @@ class TrainConfig(Strict):
         del tree["device"], tree["data"]["root"]
         if self.compile == "never":  # as before there was such a key
             del tree["compile"]
+        if self.diagnostics is None:
+            del tree["diagnostics"]
         method = tree["method"]
         files = ((tree["model"], "weights"), (tree["data"]["observation"], "path"))
         for part, key in (*files, (method, "prior_file"), (method, "graph_file")):

@@ -52,13 +52,14 @@ class Ended(NamedTuple):
 def is_stackable(config: TrainConfig) -> bool:
     """Whether runs of ``config`` can be trained in a population.
 
-    A population trains the plain linear head on features, by Adam or SGD, with a method that needs nothing but logits
-    and its own state.
+    A population trains the plain linear head on features, without diagnostics, by Adam or SGD, with a method that needs
+    nothing but logits and its own state.
     """
     return (
         config.mode == "linear"
         and config.model.head["name"] == "linear"
         and config.auxiliary is None
+        and config.diagnostics is None
         and config.optim.ema_decay is None
         and config.optim.grad_clip is None
         and config.optim.name in ("adam", "sgd")

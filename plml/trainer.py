@@ -19,6 +19,7 @@ from plml.config import TrainConfig
 from plml.data.bundle import Bundle, Split
 from plml.data.resident import resident
 from plml.device import pick_device
+from plml.diagnostics import label_correction
 from plml.errors import ConfigError, DivergenceError
 from plml.evaluation import Validation, test_result
 from plml.host_memory import keep_freed_memory
@@ -91,6 +92,9 @@ class Trainer:
             torch.manual_seed(derive_seed(self.config.seed, "epoch", self.epoch))
             try:
                 train = self._train_epoch()
+                if self.config.diagnostics is not None:
+                    split = self.stage.bundle.train
+                    train |= label_correction(self.method, split, self.scores(split))
                 logits = self.scores(self.stage.bundle.val)
                 [figures] = self.validation.figures(logits[None], [self.config])
                 report = self.end_epoch(train, logits, *figures, began)

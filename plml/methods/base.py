@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from plml.compat import Compat as Compat
 from plml.errors import ConfigError, nearest
 from plml.labels import NEGATIVE, POSITIVE, Batch, LabelInfo, ModelOutput
+from plml.pseudo_labels import PseudoLabels
 
 METHODS: dict[str, type["Method"]] = {}
 
@@ -120,6 +121,17 @@ class Method(nn.Module):
     def diagnostics(self) -> dict[str, Tensor]:
         """Return 0-d tensors worth a curve, read once an epoch."""
         return {}
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels | None:
+        """Return what unknown labels are taken for now; None for a method that does not tell one from another.
+
+        Called without gradient after an epoch by runs with ``diagnostics: label_correction``. It changes nothing.
+
+        Args:
+            out: ``logits`` (N, L) of the whole training split; there is nothing else in it.
+            batch: ``observed`` (N, L) and ``index`` (N,).
+        """
+        return None
 
     def matrices(self) -> dict[str, Tensor]:
         """Return class by class matrices (L, L) worth a picture, read once an epoch."""

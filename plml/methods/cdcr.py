@@ -23,6 +23,7 @@ from torch import Tensor
 from plml.candidates import candidate_losses, candidate_mask
 from plml.labels import POSITIVE, Batch, LabelInfo, ModelOutput
 from plml.methods.base import Compat, Method, TrainingScores
+from plml.pseudo_labels import PseudoLabels
 
 
 def class_thresholds(probabilities: Tensor, candidates: Tensor, alpha: float | Tensor) -> Tensor:
@@ -105,6 +106,11 @@ class Cdcr(Method, name="cdcr"):
         probabilities = score().sigmoid()  # (N, L)
         threshold = class_thresholds(probabilities, candidates, self.alpha) if self.class_adaptive else self.alpha
         self.kept.copy_(kept_labels(probabilities, candidates, threshold) | positives)
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels:
+        """Positive: candidates that are kept; negative: those left out."""
+        kept = self.kept[batch.index]
+        return PseudoLabels(positive=kept, negative=~kept)
 
     def diagnostics(self) -> dict[str, Tensor]:
         """``kept_candidates``: share of the candidates that this epoch was trained on."""

@@ -41,6 +41,7 @@ from plml.cones.screening import activation_maps, prototypes, screen
 from plml.cones.suppression import SuppressionNorm, negative_weights, suppression_loss
 from plml.labels import Batch, LabelInfo, ModelOutput
 from plml.methods.base import Compat, Method, TrainingScores
+from plml.pseudo_labels import PseudoLabels
 
 
 class Cones(Method, name="cones"):
@@ -182,6 +183,11 @@ class Cones(Method, name="cones"):
             "pseudo_positives": pseudo.sum() / candidates.sum().clamp(min=1),
             "memory_fill": filled.mean(),
         }
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels:
+        candidates = candidate_mask(batch.observed)
+        positive = pseudo_labels(self.confidence[batch.index], candidates, self.lone_candidate)
+        return PseudoLabels(positive=positive, negative=candidates & ~positive)
 
     def matrices(self) -> dict[str, Tensor]:
         """The label correlation (L, L)."""

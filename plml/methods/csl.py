@@ -38,6 +38,7 @@ from plml.focal import (
 )
 from plml.labels import POSITIVE, UNKNOWN, Batch, LabelInfo, ModelOutput
 from plml.methods.base import Compat, Method
+from plml.pseudo_labels import PseudoLabels
 
 
 class ClassAwareSelectiveLoss(Method, name="csl"):
@@ -171,6 +172,12 @@ class ClassAwareSelectiveLoss(Method, name="csl"):
         assert isinstance(earlier, ClassAwareSelectiveLoss)
         self.output_sum.copy_(earlier.output_sum)
         self.images_seen.copy_(earlier.images_seen)
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels | None:
+        """Positive: unknown labels that mode ``selective`` leaves out."""
+        if self.mode != "selective":
+            return None
+        return PseudoLabels(positive=self.selection_weight(out, batch) == 0)
 
     def _most_likely(self, logits: Tensor, unknown: Tensor) -> Tensor:
         """Unknown labels among the likelihood_topk * B most likely positive ones of the batch, (B, L) bool."""

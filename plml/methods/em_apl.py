@@ -23,6 +23,7 @@ from plml.errors import ConfigError
 from plml.labels import POSITIVE, UNKNOWN, Batch, LabelInfo, ModelOutput
 from plml.losses import entropy, negative_loss, positive_loss, soft_target_loss
 from plml.methods.base import Compat, Method, TrainingScores
+from plml.pseudo_labels import PseudoLabels
 
 
 class EntropyMaximizationPseudoLabels(Method, name="em_apl"):
@@ -120,6 +121,9 @@ class EntropyMaximizationPseudoLabels(Method, name="em_apl"):
             chosen &= ~self.one_batch
         self.soft_targets.copy_(torch.where(chosen, logits.sigmoid().to(self.soft_targets.dtype), self.soft_targets))
         self.pseudo_negative |= chosen
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels:
+        return PseudoLabels(negative=self.pseudo_negative[batch.index])
 
     def diagnostics(self) -> dict[str, Tensor]:
         """Share of the unknown entries that carry a pseudo-label."""

@@ -25,6 +25,7 @@ from torch import Tensor
 from plml.labels import POSITIVE, UNKNOWN, Batch, LabelInfo, ModelOutput
 from plml.losses import negative_loss, positive_loss
 from plml.methods.base import Compat, Method, TrainingScores
+from plml.pseudo_labels import PseudoLabels
 
 EPSILON = 1e-7  # inside the released code's logarithm of a positive
 
@@ -115,6 +116,11 @@ class GeneralizedRobust(Method, name="gr"):
         """Move the schedules; the weight's is one epoch ahead of the belief's, as released."""
         self.belief_progress.fill_(min(epoch / self.num_epochs, 1.0))
         self.weight_progress.fill_(min((epoch + 1) / self.num_epochs, 1.0))
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels:
+        """Positive: where the belief k is above 1/2; with the default slopes it never is."""
+        belief, _ = self.belief_and_weight(out.logits.sigmoid())
+        return PseudoLabels(positive=belief > 0.5)
 
     def _known(self, logits: Tensor, positive: bool) -> Tensor:
         """What a known label costs (B, L)."""

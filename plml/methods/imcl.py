@@ -32,6 +32,7 @@ from plml.label_graph.initial import GraphInit, initial_graph
 from plml.label_graph.terms import normalize_columns
 from plml.labels import NEGATIVE, POSITIVE, Batch, LabelInfo, ModelOutput
 from plml.methods.base import Compat, Method
+from plml.pseudo_labels import PseudoLabels
 from plml.unknown_labels import UnknownLabels, fill, resolve
 
 SMALLEST_SHARE = 1e-3  # of what a term would be without neighbours
@@ -182,6 +183,13 @@ class IMCL(Method, name="imcl"):
         joined = graph.sum() - graph.diagonal().sum()
         pairs = max(len(graph) * (len(graph) - 1), 1)
         return {"graph_off_diagonal": joined / pairs, "label_ratio": self.ratios[0], "feature_ratio": self.ratios[1]}
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels | None:
+        """How unknown labels are completed: by the sign of g; None where they have an assumed value."""
+        if self.unknown != "ignore":
+            return None
+        completed = squash(out.logits, self.asymmetry)
+        return PseudoLabels(positive=completed > 0, negative=completed < 0)
 
     def matrices(self) -> dict[str, Tensor]:
         return {"graph": self.label_graph().detach()}

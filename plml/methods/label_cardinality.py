@@ -24,6 +24,7 @@ from torch import Tensor
 from plml.labels import NEGATIVE, POSITIVE, UNKNOWN, Batch, LabelInfo, ModelOutput
 from plml.losses import expected_positives_penalty, negative_loss, positive_loss
 from plml.methods.base import Compat, Method
+from plml.pseudo_labels import PseudoLabels
 
 
 class LabelCardinality(Method, name="label_cardinality"):
@@ -67,6 +68,9 @@ class LabelCardinality(Method, name="label_cardinality"):
         matrix = (observed == POSITIVE) * positive_loss(logits, self.compat)  # (B, L)
         matrix = matrix + negative * negative_loss(logits, self.compat)
         return matrix.mean() + self.mean_weight * expected_positives_penalty(logits, self.expected_positives)
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels:
+        return PseudoLabels(negative=self._beyond_maximum(out.logits, batch.observed))
 
     def _beyond_maximum(self, logits: Tensor, observed: Tensor) -> Tensor:
         """Return where an unknown label would be one positive too many (B, L); equal scores go by class order."""

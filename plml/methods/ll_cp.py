@@ -17,6 +17,7 @@ from torch import Tensor
 from plml.labels import POSITIVE, UNKNOWN, Batch, LabelInfo, ModelOutput
 from plml.large_loss import clean_rate, label_losses, large_count, large_loss_mask
 from plml.methods.base import Compat, Method, TrainingScores
+from plml.pseudo_labels import PseudoLabels
 
 
 class LargeLossPermanentCorrection(Method, name="ll_cp"):
@@ -83,6 +84,10 @@ class LargeLossPermanentCorrection(Method, name="ll_cp"):
     def diagnostics(self) -> dict[str, Tensor]:
         """Mean number of corrected labels an image so far."""
         return {"corrected_per_image": self.corrected.sum() / len(self.corrected)}
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels:
+        """Positive: everything corrected so far."""
+        return PseudoLabels(positive=self.corrected[batch.index])
 
     def positive(self, batch: Batch) -> Tensor:
         """Labels trained as positives, (B, L) bool."""

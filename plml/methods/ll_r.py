@@ -15,6 +15,7 @@ from torch import Tensor
 from plml.labels import POSITIVE, UNKNOWN, Batch, LabelInfo, ModelOutput
 from plml.large_loss import clean_rate, label_losses, large_count, large_loss_mask
 from plml.methods.base import Compat, Method, TrainingScores
+from plml.pseudo_labels import PseudoLabels
 
 
 class LargeLossRejection(Method, name="ll_r"):
@@ -48,6 +49,11 @@ class LargeLossRejection(Method, name="ll_r"):
         """Return S of this batch, (B, L) bool, of the losses (B, L) that the labels as they are give."""
         count = large_count(losses.numel(), 1.0 - self.clean_rate, self.compat)
         return large_loss_mask(losses, batch.observed == UNKNOWN, count, self.compat)
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels:
+        """Positive: what is rejected, or in LL-Ct corrected, at this epoch's share."""
+        losses, _ = label_losses(out.logits, batch.observed == POSITIVE, self.compat)
+        return PseudoLabels(positive=self.large(losses, batch))
 
     def on_epoch_start(self, epoch: int, score: TrainingScores) -> None:
         self.clean_rate.copy_(clean_rate(epoch, self.delta_rel, self.compat))

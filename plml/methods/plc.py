@@ -22,6 +22,7 @@ from torch import Tensor
 from plml.labels import NEGATIVE, POSITIVE, UNKNOWN, Batch, LabelInfo, ModelOutput
 from plml.losses import negative_loss, positive_loss, soft_target_loss
 from plml.methods.base import Compat, Method
+from plml.pseudo_labels import PseudoLabels
 
 
 class PseudoLabelConsistency(Method, name="plc"):
@@ -67,3 +68,8 @@ class PseudoLabelConsistency(Method, name="plc"):
         of_view = F.linear(out.views[0], out.class_weights, out.class_bias)  # (B, L)
         costs = soft_target_loss(of_view, target.to(of_view.dtype), "fixed")
         return plain + self.consistency_weight * (sure * costs).sum() / sure.sum().clamp(min=1)
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels:
+        """What the strong view must say of unknown labels; the image itself takes them for negative."""
+        score = out.logits.sigmoid()
+        return PseudoLabels(positive=score >= self.threshold, negative=score < 1.0 - self.threshold)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from plml.labels import NEGATIVE, POSITIVE, Batch, LabelInfo, ModelOutput
 from plml.losses import EPSILON, expected_positives_penalty, negative_loss, positive_loss, soft_target_loss
 from plml.methods.base import Compat, Method, TrainingScores
+from plml.pseudo_labels import PseudoLabels
 
 
 def logit(probability: float) -> float:
@@ -100,6 +101,10 @@ class Role(Method, name="role"):
             "est_labels_k_hat": self.theta.detach().sigmoid().sum(dim=1).mean(),
             "preds_k_hat": self.predicted_count / self.images_seen.clamp(min=1),
         }
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels:
+        """Positive: where the table's estimate is above 1/2."""
+        return PseudoLabels(positive=self.theta[batch.index] > 0)
 
     def _half(self, student: Tensor, teacher: Tensor, observed: Tensor) -> Tensor:
         """Loss of ``student`` (B, L) while ``teacher`` (B, L) is held fixed."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from plml.focal import Reduction, power, reduce
 from plml.labels import POSITIVE, UNKNOWN, Batch, LabelInfo, ModelOutput
 from plml.methods.base import Compat, Method, TrainingScores
+from plml.pseudo_labels import PseudoLabels
 
 
 class SelfPacedLossCorrection(Method, name="splc"):
@@ -70,6 +71,9 @@ class SelfPacedLossCorrection(Method, name="splc"):
         """Return which unknown labels this batch takes for positive, (B, L) bool."""
         sure = out.logits.detach().sigmoid() > self.tau
         return sure & (batch.observed == UNKNOWN) & (self.epoch >= self.change_epoch)
+
+    def pseudo_labels(self, out: ModelOutput, batch: Batch) -> PseudoLabels:
+        return PseudoLabels(positive=self.corrections(out, batch))
 
     def on_epoch_start(self, epoch: int, score: TrainingScores) -> None:
         self.epoch.fill_(epoch)
