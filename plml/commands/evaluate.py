@@ -1,10 +1,8 @@
-"""``plml evaluate``: score a split with a checkpoint; ``restore`` rebuilds the network a checkpoint holds."""
+"""``plml evaluate``: score a split with a checkpoint."""
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -12,16 +10,14 @@ from rich.table import Table
 
 from plml.checkpoint import load_checkpoint
 from plml.cli import DONE
-from plml.config import TrainConfig, make_config
 from plml.data.bundle import Split
 from plml.data.load import load_bundle
 from plml.device import pick_device
 from plml.errors import CheckpointError
 from plml.group_means import annotation_counts, group_means
 from plml.metrics import average_precision, multilabel_metrics
-from plml.models import Classifier, build_model
 from plml.numerics import lay_out
-from plml.schema import parse_assignment
+from plml.restored import checkpoint_config, restore
 from plml.scoring import score
 
 
@@ -66,28 +62,3 @@ def run(options: argparse.Namespace) -> int:
             table.add_row(key, "no positives" if value != value else f"{value:.4f}")
         console.print(table)
     return DONE
-
-
-def checkpoint_config(content: dict[str, Any], assignments: Sequence[str] = ()) -> TrainConfig:
-    """Return the configuration that a checkpoint holds, with assignments applied."""
-    return make_config(json.loads(content["config"]), dict(map(parse_assignment, assignments)), source="checkpoint")
-
-
-def restore(content: dict[str, Any], config: TrainConfig) -> Classifier:
-    """Build the network of a checkpoint with its weights, in evaluation mode."""
-    shape = content["input_shape"]
-    model = build_model(
-        # The checkpoint holds every weight: the backbone's file is not needed.
-        config.model.model_copy(update={"weights": None}),
-        num_classes=len(content["class_names"]),
-        input_shape=(shape[2], *shape[:2]) if len(shape) == 3 else tuple(shape),
-    )
-    average = content.get("average")
-    state = content["model"] if average is None else without_prefix(average, "module.")
-    model.load_state_dict(state)
-    return model.eval()
-
-
-def without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Return the entries of a state dict that start with ``prefix``, without it."""
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

@@ -39,6 +39,13 @@ class Head(nn.Module):
         """Map (B, D, h, w) or (B, D) to logits (B, L), pooled features (B, D), maps and class weights."""
         raise TypeError(f"{type(self).__name__} does not define forward")
 
+    def class_maps(self, features: Tensor) -> Tensor:
+        """Return what every position says of every class, (B, L, h, w), of maps (B, D, h, w).
+
+        The mean over positions is the logit: a map shows where the logit comes from, and how high it is.
+        """
+        raise TypeError(f"{type(self).__name__} does not define class_maps")
+
 
 def pool(features: Tensor) -> Tensor:
     """Global average pooling: maps (B, D, h, w) to (B, D); pooled features stay as they are."""

@@ -40,13 +40,15 @@ class BoostLUHead(Head, name="boostlu"):
         self.linear = nn.Linear(feature_dim, num_classes)  # a 1x1 convolution, stored as the matrix that it is
 
     def forward(self, features: Tensor) -> ModelOutput:
-        maps = as_maps(features)  # (B, D, h, w)
-        activation = F.conv2d(maps, self.linear.weight[:, :, None, None], self.linear.bias)  # (B, L, h, w)
-        boosted = torch.where(activation > 0, self.alpha * activation, activation)
         return ModelOutput(
-            logits=boosted.mean(dim=(2, 3)),
+            logits=self.class_maps(features).mean(dim=(2, 3)),
             features=pool(features),
-            maps=maps,
+            maps=as_maps(features),
             class_weights=self.linear.weight,
             class_bias=self.linear.bias,
         )
+
+    def class_maps(self, features: Tensor) -> Tensor:
+        """A': class activation maps with their positive part multiplied by alpha."""
+        activation = F.conv2d(as_maps(features), self.linear.weight[:, :, None, None], self.linear.bias)
+        return torch.where(activation > 0, self.alpha * activation, activation)  # (B, L, h, w)

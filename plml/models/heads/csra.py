@@ -64,10 +64,21 @@ class CSRAHead(Head, name="csra"):
 
     def head_logits(self, maps: Tensor) -> Tensor:
         """Return the logits of every head, (heads, B, L), of maps (B, D, h, w)."""
-        positions = maps.flatten(2)  # (B, D, U)
-        scores = F.normalize(self.weights, dim=2)[:, None] @ positions  # (heads, B, L, U)
+        scores = self._scores(maps)
         attended = [attend(score, temperature) for score, temperature in zip(scores, self.temperatures, strict=True)]
         return scores.mean(dim=3) + self.lam * torch.stack(attended)
+
+    def class_maps(self, features: Tensor) -> Tensor:
+        """Scores of all heads, every position multiplied by 1 + lam h w a_u, where a_u is its attention."""
+        maps = as_maps(features)
+        total = torch.zeros_like(self._scores(maps)[0])  # (B, L, U)
+        for score, temperature in zip(self._scores(maps), self.temperatures, strict=True):
+            total = total + score * (1.0 + self.lam * score.shape[2] * attention(score, temperature))
+        return total.unflatten(2, maps.shape[2:])
+
+    def _scores(self, maps: Tensor) -> Tensor:
+        """Scores s (heads, B, L, U) at the U positions of maps (B, D, h, w)."""
+        return F.normalize(self.weights, dim=2)[:, None] @ maps.flatten(2)
 
 
 def attend(scores: Tensor, temperature: float) -> Tensor:
@@ -75,3 +86,11 @@ def attend(scores: Tensor, temperature: float) -> Tensor:
     if math.isinf(temperature):
         return scores.amax(dim=2)
     return ((temperature * scores).softmax(dim=2) * scores).sum(dim=2)
+
+
+def attention(scores: Tensor, temperature: float) -> Tensor:
+    """Return the weights (B, L, U) with which :func:`attend` takes its mean; positions that tie share them."""
+    if math.isinf(temperature):
+        largest = (scores == scores.amax(dim=2, keepdim=True)).to(scores.dtype)
+        return largest / largest.sum(dim=2, keepdim=True)
+    return (temperature * scores).softmax(dim=2)

@@ -1,5 +1,6 @@
 """The plain head: global average pooling and one linear layer."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from plml.labels import ModelOutput
@@ -24,3 +25,7 @@ class LinearHead(Head, name="linear"):
             class_weights=self.linear.weight,
             class_bias=self.linear.bias,
         )
+
+    def class_maps(self, features: Tensor) -> Tensor:
+        """Class activation maps: w . x + b at every position."""
+        return F.conv2d(as_maps(features), self.linear.weight[:, :, None, None], self.linear.bias)
