@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from plml.compat import Compat
 from plml.errors import ConfigError, nearest
 from plml.schema import Strict, assign, flatten, options_model, parse_assignment, read_yaml, validate
+from plml.selection_config import SelectionConfig
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -155,13 +156,6 @@ class OptimConfig(Strict):
         return self
 
 
-class SelectionConfig(Strict):
-    """Which validation labels and which figure choose the epoch (and, in a study, the configuration)."""
-
-    labels: Literal["observed", "clean"] = "observed"
-    criterion: Literal["map", "known_map"] = "map"
-
-
 class StoppingConfig(Strict):
     """When training ends before its last epoch; ``cole, ack, llm, boostlu`` are the published rules."""
 
@@ -251,12 +245,18 @@ class TrainConfig(Strict):
             raise ConfigError(
                 f"auxiliary.name: '{beside.name}' needs images, and mode '{self.mode}' trains on stored features"
             )
-        if self.selection.labels == "observed" and 1 not in reveals:
-            raise ConfigError(
-                f"selection.labels: 'observed' cannot rank anything, because data.observation '{setting}' reveals "
-                "no positive label; set selection.labels to clean"
-            )
+        self.selection.check(self.data.observation, reveals)
         return self
+
+    @property
+    def choosing(self) -> SelectionConfig:
+        """What chooses epochs and trials, with a criterion in the place of ``auto``."""
+        return self.selection.resolved(self.data.observation)
+
+    @property
+    def selected_by(self) -> str:
+        """What chooses epochs and trials, in words; stamped on results."""
+        return self.choosing.text
 
     @property
     def total_epochs(self) -> int:
@@ -275,6 +275,7 @@ class TrainConfig(Strict):
         """Return what decides the figures as plain data: without the device, and files by their names only."""
         tree = self.tree()
         del tree["device"], tree["data"]["root"]
+        tree["selection"] = self.choosing.told()
         if self.compile == "never":  # as before there was such a key
             del tree["compile"]
         if self.diagnostics is None:

@@ -2,37 +2,68 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from plml.compat import Compat
 from plml.config import TrainConfig
 from plml.data.bundle import Bundle, Split
-from plml.metrics import average_precision, multilabel_metrics, stacked_multilabel_metrics
-from plml.selection import criterion_values
+from plml.judge import Judge, find_judge
+from plml.metrics import (
+    average_precision,
+    known_mean_average_precision,
+    multilabel_metrics,
+    stacked_multilabel_metrics,
+)
+from plml.selection_config import SelectionConfig
+from plml.standings import Standings
+
+_OBSERVED_MAP = SelectionConfig(labels="observed", criterion="map")
 
 
-@dataclass(frozen=True)
 class Validation:
-    """Labels of a validation split on the device.
+    """Labels of a validation split on the device, and what criteria make of them.
 
-    Attributes:
+    Args:
         truth: (N, L).
         observed: (N, L).
+        expected_positives: declared k, or None.
     """
 
-    truth: Tensor
-    observed: Tensor
+    def __init__(self, truth: Tensor, observed: Tensor, expected_positives: float | None = None) -> None:
+        self.truth, self.observed, self.expected_positives = truth, observed, expected_positives
+        self._judges: dict[str, Judge] = {}
 
     @classmethod
-    def of(cls, split: Split, device: torch.device) -> "Validation":
+    def of(cls, split: Split, device: torch.device, expected_positives: float | None = None) -> "Validation":
         """Bring the labels of ``split`` to ``device``."""
-        return cls(split.truth.to(device), split.observed.to(device))
+        return cls(split.truth.to(device), split.observed.to(device), expected_positives)
+
+    def judge(self, chosen: SelectionConfig, observation: Mapping[str, Any]) -> Judge:
+        """Return what applies a criterion to this split.
+
+        Args:
+            chosen: labels and criterion.
+            observation: the label setting.
+
+        Raises:
+            ConfigError: the criterion needs what this split does not have.
+        """
+        key = repr((chosen.resolved(observation), dict(observation)))
+        if key not in self._judges:
+            self._judges[key] = find_judge(
+                chosen,
+                observation,
+                truth=self.truth,
+                observed=self.observed,
+                expected_positives=self.expected_positives,
+            )
+        return self._judges[key]
 
     def figures(self, logits: Tensor, configs: Sequence[TrainConfig]) -> list[tuple[dict[str, float], float]]:
-        """Return for each of K runs the figures to report, and the one that selects; percent.
+        """Return for each of K runs the figures to report, and the one that selects.
 
         Args:
             logits: (K, N, L).
@@ -40,20 +71,46 @@ class Validation:
         """
         compat = configs[0].compat
         reported = stacked_multilabel_metrics(logits, self.truth, compat=compat)
-        observed = criterion_values("map", logits, self.observed, compat=compat).tolist()
-        results = []
-        for place, (config, figures) in enumerate(zip(configs, reported, strict=True)):
-            if config.selection.labels == "clean":
-                # What nobody verified even in the truth (a "difficult" object) is left out, as in val/mAP.
-                value = figures["mAP"]
-            elif config.selection.criterion == "map":
-                value = observed[place]
+        standings = Standings(logits, compat)
+        of_observed = self.judge(_OBSERVED_MAP, configs[0].data.observation)
+        observed = of_observed.values(logits, compat, standings).tolist()
+        values = [0.0] * len(configs)
+        for chosen, places in _alike(configs).items():
+            judge = self.judge(chosen, configs[places[0]].data.observation)
+            if chosen == _OBSERVED_MAP:
+                found = [observed[place] for place in places]
+            elif chosen.labels == "clean" and chosen.criterion in ("map", "known_map") and judge.images is None:
+                found = [reported[place]["mAP"] for place in places]
+            elif len(places) == len(configs):
+                found = judge.values(logits, compat, standings).tolist()
             else:
-                name = config.selection.criterion
-                value = criterion_values(name, logits[place : place + 1], self.observed, compat=compat).item()
-            mine = {f"val/{key}": figure for key, figure in figures.items()}
-            results.append(({**mine, "val_observed/mAP": observed[place]}, value))
-        return results
+                found = judge.values(logits[places], compat).tolist()
+            for place, value in zip(places, found, strict=True):
+                values[place] = value
+        return [
+            ({**{f"val/{key}": figure for key, figure in figures.items()}, "val_observed/mAP": seen}, value)
+            for figures, seen, value in zip(reported, observed, values, strict=True)
+        ]
+
+
+def _alike(configs: Sequence[TrainConfig]) -> dict[SelectionConfig, list[int]]:
+    """Places of the runs that choose by the same criterion."""
+    found: dict[SelectionConfig, list[int]] = {}
+    for place, config in enumerate(configs):
+        found.setdefault(config.choosing.model_copy(update={"test_figures": "chosen"}), []).append(place)
+    return found
+
+
+def epoch_test_figures(truth: Tensor, logits: Tensor, compat: Compat) -> list[dict[str, float]]:
+    """Return for each of K runs the test figure of an epoch that was not chosen; it chooses nothing.
+
+    Args:
+        truth: (N, L) of the test split.
+        logits: (K, N, L).
+        compat: see :mod:`plml.metrics`.
+    """
+    maps = known_mean_average_precision(logits, truth, compat=compat).tolist()
+    return [{"test_by_epoch/mAP": value} for value in maps]
 
 
 def test_result(

@@ -45,12 +45,12 @@ def rank_positives(scores: Tensor, positive: Tensor, known: Tensor | None = None
     found = row_counts(positive)
     positives = found[..., None]
     width = int(found.max()) if _numpy_serves(found) and found.numel() else scores.shape[-1]
-    rows = _rising(scores)
-    best = _sort_(rows.where(positive, torch.inf))[..., :width].contiguous()  # (..., R, W)
+    rows = rising(scores)
+    best = sort_rows_(rows.where(positive, torch.inf))[..., :width].contiguous()  # (..., R, W)
     if known is not None:
         rows.masked_fill_(~known, torch.inf)
-    ordered = _sort_(rows)
-    hits, above = _at_most(best, best), _at_most(ordered, best)
+    ordered = sort_rows_(rows)
+    hits, above = count_at_most(best, best), count_at_most(ordered, best)
     # Infinity, a score of minus infinity, is also what fills the places of others: there, all that count are above.
     hits = hits.minimum(positives)
     if known is not None:
@@ -94,7 +94,7 @@ def _numpy_serves(values: Tensor) -> bool:
     return values.device.type == "cpu"
 
 
-def _rising(scores: Tensor) -> Tensor:
+def rising(scores: Tensor) -> Tensor:
     """Return a contiguous copy of the scores with its sign turned, so that rows sort from the best score on.
 
     Halves widen to float32 without loss, whole numbers to float64.
@@ -104,7 +104,7 @@ def _rising(scores: Tensor) -> Tensor:
     return scores.detach().clone(memory_format=torch.contiguous_format).neg_()
 
 
-def _sort_(rows: Tensor) -> Tensor:
+def sort_rows_(rows: Tensor) -> Tensor:
     """Sort contiguous rows upwards, NaN last, in place where the device can."""
     if not _numpy_serves(rows):
         return rows.sort(dim=-1).values
@@ -112,12 +112,15 @@ def _sort_(rows: Tensor) -> Tensor:
     return rows
 
 
-def _at_most(ordered: Tensor, wanted: Tensor) -> Tensor:
-    """Return how many entries of each sorted row (..., R, N) are <= each of ``wanted`` (..., R, W), as float64."""
+def count_at_most(ordered: Tensor, wanted: Tensor, *, strictly: bool = False) -> Tensor:
+    """Return how many entries of each sorted row (..., R, N) are <= each of ``wanted`` (..., R, W), as float64.
+
+    With ``strictly``, how many are smaller.
+    """
     if not _numpy_serves(ordered) or wanted.shape[-1] < MANY:
-        return real(torch.searchsorted(ordered, wanted, right=True, out_int32=True))
+        return real(torch.searchsorted(ordered, wanted, right=not strictly, out_int32=True))
     found = np.empty(wanted.shape)
     shelves = (array.reshape(-1, array.shape[-1]) for array in (ordered.numpy(), wanted.numpy(), found))
     for row, values, places in zip(*shelves, strict=True):
-        places[:] = row.searchsorted(values, side="right")
+        places[:] = row.searchsorted(values, side="left" if strictly else "right")
     return torch.from_numpy(found)

@@ -1,199 +1,202 @@
-"""Which epoch is kept and when training stops: criteria over validation labels, and stopping rules by name.
+r"""What chooses an epoch, a trial, a cell: criteria over the validation labels that a setting really has.
 
-A rule is fed one value an epoch and holds a few plain numbers, so a resumed run decides as an uninterrupted one.
+N images, L classes, :math:`s_{ij}` the observed positive labels. The precision at a threshold has a denominator that
+needs no label, the number of images above it, so only the true positives in its numerator have to be estimated:
+:math:`\hat y = (s - a) / (b - a)` has the expectation y if :math:`a = P(s = 1 | y = 0)` and
+:math:`b = P(s = 1 | y = 1)` (Natarajan et al., NeurIPS 2013, applied to the metric instead of the loss).
+
+Values are in percent, or minus the loss: higher is always better. Equal scores share one threshold, so no value depends
+on the order of the images. Leading dimensions of the logits are models of their own; each has the value it gets alone.
 """
 
-import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from plml.cardinality import estimated_weights, image_weights
 from plml.compat import Compat
 from plml.errors import ConfigError, nearest
-from plml.metrics import known_mean_average_precision, mean_average_precision
-from plml.ranks import probabilities
+from plml.mechanism import CandidateNoise, ChosenPerImage, KnownAtRandom, SeenIndependently
+from plml.metrics import known_mean_average_precision
+from plml.ranks import real, row_sums
+from plml.standings import Evidence, Standings
 
-STOP_RULES: dict[str, type["StopRule"]] = {}
+Function = Callable[[Standings, Evidence, Compat], Tensor]
 
-Criterion = Callable[[Tensor, Tensor, Compat], Tensor]
+
+@dataclass(frozen=True)
+class Criterion:
+    """A way to choose.
+
+    Attributes:
+        name: as in ``selection.criterion``.
+        on_map_scale: whether it estimates the mAP of the true labels, in percent, so that its level can be judged.
+        uses_cardinality: whether ``selection.cardinality`` matters, where a setting shows some positives an image.
+        function: of rankings, evidence and compat; returns (...,).
+    """
+
+    name: str
+    on_map_scale: bool
+    uses_cardinality: bool
+    function: Function
+
+
 CRITERIA: dict[str, Criterion] = {}
 
 
-class StopRule:
-    """Keeps the best epoch so far (strictly greater, so the first maximum wins) and says when to stop.
+def criterion(
+    name: str, *, on_map_scale: bool = False, uses_cardinality: bool = False
+) -> Callable[[Function], Function]:
+    """Register a function as the criterion ``name``, see :class:`Criterion`."""
 
-    The first value is always an improvement. The released code of Large Loss Matters and BoostLU compares the first one
-    with 0 instead: as long as every value is 0 it keeps no epoch at all and fails when it loads the best one. For
-    any sequence with a value above 0 both choose the same epoch.
-
-    Attributes:
-        best_epoch: epoch of the best value; meaningless before the first update.
-        best_value: the best value; minus infinity before the first update.
-        waited: updates since the best epoch.
-        stop: no further epoch should be trained.
-    """
-
-    name: ClassVar[str]
-    source: ClassVar[str]
-
-    def __init_subclass__(cls, *, name: str) -> None:
-        super().__init_subclass__()
-        cls.name = name
-        STOP_RULES[name] = cls
-
-    def __init__(self) -> None:
-        self.best_epoch = 0
-        self.best_value = -math.inf
-        self.waited = 0
-        self.stop = False
-
-    def update(self, epoch: int, value: float) -> bool:
-        """Take the criterion's value of ``epoch`` (percent, finite); return whether it is the best so far."""
-        if not math.isfinite(value):
-            raise ValueError(f"the selection criterion is {value} in epoch {epoch}; it must be finite")
-        improved = value > self.best_value
-        if improved:
-            self.best_epoch, self.best_value, self.waited = epoch, value, 0
-        else:
-            self.waited += 1
-        self.stop = self.stop or self.gives_up(value)
-        return improved
-
-    def gives_up(self, value: float) -> bool:
-        """Return whether to stop after ``value``, the latest one; the best is up to date."""
-        return False
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the rule's memory as plain numbers."""
-        return {
-            "best_epoch": self.best_epoch,
-            "best_value": self.best_value,
-            "waited": self.waited,
-            "stop": self.stop,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state_dict` of the same rule."""
-        self.best_epoch, self.best_value = state["best_epoch"], state["best_value"]
-        self.waited, self.stop = state["waited"], state["stop"]
-
-
-class Cole(StopRule, name="cole"):
-    """Train every epoch, keep the best."""
-
-    source = "Cole et al., CVPR 2021, arXiv:2106.09708"
-
-
-class BoostLU(StopRule, name="boostlu"):
-    """Train every epoch, keep the best."""
-
-    source = "Kim et al., Bridging the Gap between Model Explanations in Partially Annotated MLC, CVPR 2023"
-
-
-class AckTheUnknown(StopRule, name="ack"):
-    """Stop at the first epoch that does not improve; an APL warm-up may be cut short by it, as in the release."""
-
-    source = "Zhou et al., Acknowledging the Unknown, ECCV 2022, arXiv:2203.16219"
-
-    def gives_up(self, value: float) -> bool:
-        return self.waited > 0
-
-
-class LargeLossMatters(StopRule, name="llm"):
-    """Stop once the value lies more than 3 points below the best."""
-
-    source = "Kim et al., Large Loss Matters, CVPR 2022, arXiv:2206.03740"
-    tolerance = 3.0
-
-    def gives_up(self, value: float) -> bool:
-        return self.best_value - value > self.tolerance
-
-
-class Patience(StopRule, name="patience"):
-    """Stop after ``patience`` epochs in a row without improvement.
-
-    Args:
-        patience: number of epochs, >= 1.
-    """
-
-    source = "common practice"
-
-    def __init__(self, patience: int) -> None:
-        super().__init__()
-        self.patience = patience
-
-    def gives_up(self, value: float) -> bool:
-        return self.waited >= self.patience
-
-
-def make_stop_rule(rule: str, *, patience: int = 5) -> StopRule:
-    """Return a fresh rule; ``patience`` matters to the rule of that name only. Raise ConfigError if unknown."""
-    if rule not in STOP_RULES:
-        raise ConfigError(f"stopping.rule: there is no rule '{rule}'{nearest(rule, STOP_RULES)}")
-    kind = STOP_RULES[rule]
-    return Patience(patience) if kind is Patience else kind()
-
-
-def criterion(name: str) -> Callable[[Criterion], Criterion]:
-    """Register a function of logits (..., N, L), labels (N, L) and compat as the criterion ``name``, (...,).
-
-    Higher is better; leading dimensions are models of their own, see :mod:`plml.metrics`.
-    """
-
-    def register(function: Criterion) -> Criterion:
-        CRITERIA[name] = function
+    def register(function: Function) -> Function:
+        CRITERIA[name] = Criterion(name, on_map_scale, uses_cardinality, function)
         return function
 
     return register
 
 
-@criterion("map")
-def _map(logits: Tensor, labels: Tensor, compat: Compat) -> Tensor:
-    """Rank POSITIVE against everything else; on observed labels an unknown one counts as negative."""
-    return mean_average_precision(_scores(logits, compat), labels, compat=compat)
+@criterion("map", on_map_scale=True)
+def _map(standings: Standings, evidence: Evidence, compat: Compat) -> Tensor:
+    """Rank what is said to be positive against everything else; on observed labels an unknown one is a negative."""
+    ranks = standings.ranks(evidence.positive)
+    return _class_mean(ranks.precision() / ranks.positives, ranks.positives, compat)
 
 
-@criterion("known_map")
-def _known_map(logits: Tensor, labels: Tensor, compat: Compat) -> Tensor:
+@criterion("known_map", on_map_scale=True)
+def _known_map(standings: Standings, evidence: Evidence, compat: Compat) -> Tensor:
     """Rank known entries only."""
-    return known_mean_average_precision(_scores(logits, compat), labels, compat=compat)
+    return known_mean_average_precision(-standings.rising.mT, evidence.labels, compat=compat)
 
 
-def criterion_value(name: str, logits: Tensor, labels: Tensor, *, compat: Compat = "fixed") -> float:
-    """Return the criterion ``name`` in percent, higher is better.
+@criterion("corrected_ap", on_map_scale=True, uses_cardinality=True)
+def _corrected_ap(standings: Standings, evidence: Evidence, compat: Compat) -> Tensor:
+    """Estimate the mAP of the true labels, in the way that fits how labels got lost."""
+    mechanism = evidence.mechanism
+    if isinstance(mechanism, KnownAtRandom):
+        return _known_map(standings, evidence, compat)
+    if isinstance(mechanism, CandidateNoise):
+        return _denoised(standings, evidence, compat)
+    places = evidence.positive
+    if isinstance(mechanism, SeenIndependently):
+        weights = torch.full_like(real(places.taken), 1.0 / mechanism.fraction)
+    elif isinstance(mechanism, ChosenPerImage) and evidence.cardinality is not None:
+        weights = image_weights(mechanism, evidence.labels, evidence.cardinality)[places.rows]
+    elif isinstance(mechanism, ChosenPerImage):
+        weights = estimated_weights(mechanism, evidence.labels, standings, places)
+    else:
+        raise ConfigError("selection.criterion: 'corrected_ap' must know how labels got lost, and nobody says")
+    return _inverse_propensity(standings, evidence, weights, compat)
+
+
+def _inverse_propensity(standings: Standings, evidence: Evidence, weights: Tensor, compat: Compat) -> Tensor:
+    r"""AP by inverse propensities, leaving the positive itself out of its estimate.
+
+    With :math:`w_i = 1 / b_i`, the sums over observed positives:
+    :math:`AP = \sum_i w_i (1 + \sum_{j \neq i, above} w_j) / rank_i \,/\, \sum_i w_i`. An observed positive is itself
+    certain, so it counts as 1 in its own precision; the numerator then has the numerator of the true AP as its
+    expectation, because images show their labels independently. All weights 1: the AP of the observed labels.
+    """
+    ranks, own, heaps = standings.weighted_ranks(evidence.positive, weights)
+    precision = (1.0 + heaps - own) / ranks.above.clamp(min=1)
+    total = row_sums((own * precision).where(ranks.taken, 0.0)).masked_fill(ranks.broken, torch.nan)
+    return _class_mean(total / row_sums(own), ranks.positives, compat)
+
+
+def _denoised(standings: Standings, evidence: Evidence, compat: Compat) -> Tensor:
+    r"""AP from candidates of whose negatives a share rho is false.
+
+    :math:`TP(t) = (C(t) - \rho N(t)) / (1 - \rho)` for C candidates among the N images above a threshold. Recall
+    :math:`TP(t) / TP(all)`, cut to [0, 1], is made non-decreasing, and AP sums its steps times the precision
+    :math:`TP / N`, cut to [0, 1]. TP grows at thresholds of candidates only, so no others need be looked at.
+    """
+    ranks, rate = standings.ranks(evidence.candidates), evidence.rate
+    found = (ranks.hits - rate * ranks.above) / (1.0 - rate)
+    images = standings.rising.shape[-1]
+    everything = ((ranks.positives - rate * images) / (1.0 - rate)).clamp(min=1.0)
+    recall = (found / everything[:, None]).clamp(0.0, 1.0).where(ranks.taken, 0.0).cummax(-1).values
+    steps = recall.diff(dim=-1, prepend=torch.zeros_like(recall[..., :1]))
+    precision = (found / ranks.above.clamp(min=1)).clamp(0.0, 1.0)
+    return _class_mean(row_sums(steps * precision).masked_fill(ranks.broken, torch.nan), ranks.positives, compat)
+
+
+@criterion("pu_auc")
+def _pu_auc(standings: Standings, evidence: Evidence, _: Compat) -> Tensor:
+    r"""Mean over classes of P(an observed positive scores above anything else), ties counting half.
+
+    If every positive is as likely to be seen as any other of its class, it is :math:`(1 - \pi) AUC + \pi / 2` with
+    :math:`\pi` the share of positives among the rest, so it orders models as the AUC of the true labels does. Classes
+    of which nothing, or everything, is positive are left out.
+    """
+    places = evidence.positive
+    ranks = standings.ranks(places)
+    hits_above, all_above = standings.strictly_above(places)
+    others = standings.rising.shape[-1] - places.counts  # (L,)
+    worse = (ranks.above - ranks.hits) + (all_above - hits_above)  # twice: those above, and half of those level
+    lost = row_sums((worse / 2).where(ranks.taken, 0.0)) / (places.counts * others).clamp(min=1)
+    present = places.counts.where(others > 0, 0.0)
+    return _class_mean((1.0 - lost).masked_fill(ranks.broken, torch.nan), present, "fixed")
+
+
+@criterion("loss")
+def _loss(standings: Standings, evidence: Evidence, _: Compat) -> Tensor:
+    """Minus the binary cross-entropy of the observed labels, an unknown one taken as a negative.
+
+    It judges how well the observed labels are predicted, the missing ones included; a better classifier has a worse
+    one. Here to be compared with.
+    """
+    target = torch.zeros(evidence.labels.mT.shape, device=evidence.labels.device, dtype=torch.bool)
+    places = evidence.positive
+    target.scatter_reduce_(1, places.rows, places.taken, "amax")
+    logits = standings.logits.float()
+    losses = torch.nn.functional.softplus(logits) - logits * target.mT
+    return -row_sums(row_sums(real(losses))) / target.numel()
+
+
+def _class_mean(ap: Tensor, positives: Tensor, compat: Compat) -> Tensor:
+    """Mean of per-class values in percent; classes without positives count 0 (``reference``) or are left out."""
+    present = positives > 0
+    total = row_sums(ap.where(present, 0.0))
+    return 100.0 * total / (torch.ones_like(present) if compat == "reference" else present).sum(-1).clamp(min=1)
+
+
+def criterion_value(name: str, logits: Tensor, labels: Tensor | Evidence, *, compat: Compat = "fixed") -> float:
+    """Return the criterion ``name``; higher is better.
 
     Args:
-        name: ``map`` or ``known_map``.
+        name: one of :data:`CRITERIA`.
         logits: (N, L) of the validation split.
-        labels: (N, L) validation labels, clean or observed.
+        labels: (N, L) validation labels, clean or observed, or all there is besides scores.
         compat: treatment of classes without positives, see :mod:`plml.metrics`.
 
     Raises:
-        ConfigError: there is no such criterion.
+        ConfigError: there is no such criterion, or it cannot be computed from these labels.
     """
     return float(criterion_values(name, logits, labels, compat=compat))
 
 
-def criterion_values(name: str, logits: Tensor, labels: Tensor, *, compat: Compat = "fixed") -> Tensor:
-    """Return the criterion ``name`` of K models at once, in percent, (K,) on the logits' device.
+def criterion_values(name: str, logits: Tensor, labels: Tensor | Evidence, *, compat: Compat = "fixed") -> Tensor:
+    """Return the criterion ``name`` of K models at once, (K,) on the logits' device.
 
     Each model has the value that :func:`criterion_value` gives it alone.
 
     Args:
-        name: ``map`` or ``known_map``.
+        name: one of :data:`CRITERIA`.
         logits: (K, N, L) of the validation split.
-        labels: (N, L) validation labels, clean or observed, of them all.
+        labels: (N, L) validation labels of them all, clean or observed, or all there is besides scores.
         compat: treatment of classes without positives, see :mod:`plml.metrics`.
 
     Raises:
-        ConfigError: there is no such criterion.
+        ConfigError: there is no such criterion, or it cannot be computed from these labels.
     """
+    evidence = labels if isinstance(labels, Evidence) else Evidence(labels)
+    return standing_values(name, Standings(logits, compat), evidence, compat)
+
+
+def standing_values(name: str, standings: Standings, evidence: Evidence, compat: Compat) -> Tensor:
+    """Return :func:`criterion_values` of models whose classes are sorted already, so that criteria share the work."""
     if name not in CRITERIA:
         raise ConfigError(f"selection.criterion: there is no criterion '{name}'{nearest(name, CRITERIA)}")
-    return CRITERIA[name](logits, labels, compat)
-
-
-def _scores(logits: Tensor, compat: Compat) -> Tensor:
-    """What is ranked: sigmoid outputs in the released code, whose saturation makes ties; logits otherwise."""
-    return probabilities(logits) if compat == "reference" else logits
+    return CRITERIA[name].function(standings, evidence, compat)

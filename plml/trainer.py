@@ -31,8 +31,8 @@ from plml.pace import Pace
 from plml.report import EpochReport
 from plml.run_folder import RunFolder
 from plml.scoring import score
-from plml.selection import make_stop_rule
 from plml.stage import Stage, derive_seed
+from plml.stopping import make_stop_rule
 from plml.training_step import TrainingStep
 
 
@@ -153,7 +153,8 @@ class Trainer:
             config, self.model, self.method, self.auxiliary, self.optimization, self.average, bundle.flip
         )
         self.observed = bundle.train.observed.to(self.device)
-        self.validation = Validation.of(bundle.val, self.device)
+        self.validation = Validation.of(bundle.val, self.device, bundle.expected_positives)
+        self.validation.judge(config.choosing, config.data.observation)  # refuses what it cannot do before compute
 
     def _build_auxiliary(self, labels: LabelInfo) -> Auxiliary | None:
         if self.config.auxiliary is None:
@@ -343,7 +344,7 @@ class Trainer:
         metrics, result = test_result(self.config, bundle, val_logits, test_logits)
         chosen_by = {
             "best_epoch": self.stop_rule.best_epoch,
-            "selection": {**self.config.selection.model_dump(), "best": self.stop_rule.best_value},
+            "selection": {**self.config.choosing.told(), "best": self.stop_rule.best_value},
         }
         self.files.write_result(bundle.test, test_logits, {**chosen_by, **result})
         return metrics

@@ -163,7 +163,7 @@ class PromotionRuns:
             "plml.setting": config.data.observation["name"],
             "plml.seed": str(config.seed),
             "plml.observation_seed": str(config.data.observation_seed),
-            "plml.selection": f"{config.selection.criterion} on {config.selection.labels} labels",
+            "plml.selection": config.selected_by,
         }
         return self.tracker.create_run(
             self.experiment,

@@ -62,8 +62,7 @@ class Row:
     @property
     def selected_by(self) -> str:
         """Criterion and labels that chose the epoch."""
-        chosen = self.config.selection if self.config else None
-        return f"{chosen.criterion} on {chosen.labels} labels" if chosen else ""
+        return self.config.selected_by if self.config else ""
 
     @property
     def test_map(self) -> float | None:

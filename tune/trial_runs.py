@@ -290,7 +290,7 @@ class TrialRuns:
             "plml.seed": ",".join(map(str, seeds)),
             "plml.observation_seed": str(config.data.observation_seed),
             "plml.fingerprint": config.fingerprint,
-            "plml.selection": f"{config.selection.criterion} on {config.selection.labels} labels",
+            "plml.selection": config.selected_by,
         }
 
     def deliver_run(

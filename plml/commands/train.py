@@ -112,7 +112,6 @@ class EpochPrinter:
     """Prints one line an epoch, and the best so far beside the bar."""
 
     def __init__(self, config: TrainConfig, progress: Progress | None = None, task: TaskID | None = None) -> None:
-        self.selected_by = f"{config.selection.criterion} on {config.selection.labels} labels"
         self.progress, self.task = progress, task
 
     def __call__(self, report: EpochReport) -> None:
@@ -130,8 +129,7 @@ def _summarise(config: TrainConfig, trainer: Trainer, folder: Path) -> None:
     metrics = trainer.history[-1].metrics
     console.print(
         f"test mAP {metrics['test/mAP']:.4f} at epoch {metrics['selection/best_epoch']:.0f}, chosen by "
-        f"{config.selection.criterion} on {config.selection.labels} validation labels "
-        f"({metrics['selection/best']:.4f})"
+        f"{config.selected_by} of the validation split ({metrics['selection/best']:.4f})"
     )
     console.print(f"to score it again: plml evaluate {folder / 'best.pt'}")
 

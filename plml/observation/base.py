@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from plml.errors import ConfigError, nearest
 from plml.labels import LabelArray, check_labels
+from plml.mechanism import Mechanism
 
 OBSERVATIONS: dict[str, type["Observation"]] = {}
 
@@ -51,12 +52,14 @@ class Observation:
         source: where the protocol comes from.
         reveals: the known label values the setting can produce.
         needs: what besides the true labels it draws from, in words; empty if nothing.
+        random: whether another ``data.observation_seed`` draws other labels.
     """
 
     name: ClassVar[str]
     source: ClassVar[str]
     reveals: ClassVar[frozenset[int]]
     needs: ClassVar[str] = ""
+    random: ClassVar[bool] = True
 
     def __init_subclass__(cls, *, name: str) -> None:
         super().__init_subclass__()
@@ -68,6 +71,11 @@ class Observation:
     def draw(self, truth: LabelArray, rng: np.random.RandomState, part: PartInfo) -> LabelArray:
         """Return the observed (N, L) matrix for the true one, consuming ``rng`` as the source does."""
         raise TypeError(f"{type(self).__name__} does not define draw")
+
+    @property
+    def mechanism(self) -> Mechanism | None:
+        """How labels got lost, for criteria that put it right; None if the setting does not say."""
+        return None
 
 
 def make_observation(observation: Mapping[str, Any]) -> Observation:

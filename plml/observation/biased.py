@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from plml.errors import ConfigError, DataError, nearest
 from plml.labels import POSITIVE, UNKNOWN, LabelArray
+from plml.mechanism import ChosenPerImage
 from plml.observation.base import Observation, PartInfo
 
 NEAREST = 1e-6  # of half the diagonal: a box exactly at the centre has a finite weight
@@ -88,3 +89,7 @@ class BiasedSinglePositive(Observation, name="biased_single_positive"):
                 f"({len(missing)} such classes)"
             )
         return np.array([self.class_weights[name] for name in part.class_names])
+
+    @property
+    def mechanism(self) -> ChosenPerImage:
+        return ChosenPerImage()  # if the draw were uniform; what else would correct it, nobody sees

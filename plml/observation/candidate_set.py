@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from plml.labels import NEGATIVE, UNKNOWN, LabelArray
+from plml.mechanism import CandidateNoise
 from plml.observation.base import Observation, PartInfo
 
 
@@ -24,3 +25,7 @@ class CandidateSet(Observation, name="candidate_set"):
     def draw(self, truth: LabelArray, rng: np.random.RandomState, part: PartInfo) -> LabelArray:
         excluded = (truth == NEGATIVE) & (rng.random_sample(truth.shape) >= self.rate)
         return np.where(excluded, NEGATIVE, UNKNOWN).astype(np.int8)
+
+    @property
+    def mechanism(self) -> CandidateNoise:
+        return CandidateNoise(self.rate)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from plml.labels import NEGATIVE, POSITIVE, LabelArray
+from plml.mechanism import KnownAtRandom
 from plml.observation.base import Observation, PartInfo
 
 
@@ -11,6 +12,11 @@ class FullyObserved(Observation, name="fully_observed"):
 
     source = "the fully supervised setting"
     reveals = frozenset({POSITIVE, NEGATIVE})
+    random = False
 
     def draw(self, truth: LabelArray, rng: np.random.RandomState, part: PartInfo) -> LabelArray:
         return truth.copy()
+
+    @property
+    def mechanism(self) -> KnownAtRandom:
+        return KnownAtRandom()

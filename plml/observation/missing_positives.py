@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from plml.labels import POSITIVE, UNKNOWN, LabelArray
+from plml.mechanism import ChosenPerImage, SeenIndependently
 from plml.observation.base import Observation, PartInfo
 
 
@@ -21,6 +22,10 @@ class MissingPositives(Observation, name="missing_positives"):
     def draw(self, truth: LabelArray, rng: np.random.RandomState, part: PartInfo) -> LabelArray:
         seen = (truth == POSITIVE) & (rng.random_sample(truth.shape) < self.fraction)
         return np.where(seen, POSITIVE, UNKNOWN).astype(np.int8)
+
+    @property
+    def mechanism(self) -> SeenIndependently:
+        return SeenIndependently(self.fraction)
 
 
 class PositivesLeft(Observation, name="positives_left"):
@@ -44,3 +49,7 @@ class PositivesLeft(Observation, name="positives_left"):
             rng.shuffle(places)
             observed[row, places[: int(len(places) * self.share) + 1]] = POSITIVE
         return observed
+
+    @property
+    def mechanism(self) -> ChosenPerImage:
+        return ChosenPerImage(1, self.share)

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from plml.labels import NEGATIVE, POSITIVE, UNKNOWN, LabelArray
+from plml.mechanism import KnownAtRandom
 from plml.observation.base import Observation, PartInfo
 
 
@@ -21,6 +22,10 @@ class FixedPerClass(Observation, name="fixed_per_class"):
 
     def draw(self, truth: LabelArray, rng: np.random.RandomState, part: PartInfo) -> LabelArray:
         return _reveal_per_class(truth, rng, lambda _: self.count)
+
+    @property
+    def mechanism(self) -> KnownAtRandom:
+        return KnownAtRandom()
 
 
 class KnownPerClass(Observation, name="known_per_class"):
@@ -37,6 +42,10 @@ class KnownPerClass(Observation, name="known_per_class"):
 
     def draw(self, truth: LabelArray, rng: np.random.RandomState, part: PartInfo) -> LabelArray:
         return _reveal_per_class(truth, rng, lambda available: max(int(available * self.fraction), 1))
+
+    @property
+    def mechanism(self) -> KnownAtRandom:
+        return KnownAtRandom()
 
 
 def _reveal_per_class(truth: LabelArray, rng: np.random.RandomState, count: Callable[[int], int]) -> LabelArray:

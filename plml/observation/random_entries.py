@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from plml.labels import NEGATIVE, POSITIVE, UNKNOWN, LabelArray
+from plml.mechanism import KnownAtRandom
 from plml.observation.base import Observation, PartInfo
 
 
@@ -26,6 +27,10 @@ class KnownFraction(Observation, name="known_fraction"):
         known = rng.random_sample(truth.shape) < self.fraction
         return np.where(known, truth, UNKNOWN).astype(np.int8)
 
+    @property
+    def mechanism(self) -> KnownAtRandom:
+        return KnownAtRandom()
+
 
 class RandomPerSample(Observation, name="random_per_sample"):
     """RPS: every label, positive or negative, is unknown with probability ``rate``, independently.
@@ -43,3 +48,7 @@ class RandomPerSample(Observation, name="random_per_sample"):
     def draw(self, truth: LabelArray, rng: np.random.RandomState, part: PartInfo) -> LabelArray:
         lost = rng.random_sample(truth.shape) < self.rate
         return np.where(lost, UNKNOWN, truth).astype(np.int8)
+
+    @property
+    def mechanism(self) -> KnownAtRandom:
+        return KnownAtRandom()

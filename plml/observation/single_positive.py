@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from plml.labels import NEGATIVE, POSITIVE, UNKNOWN, LabelArray
+from plml.mechanism import CandidateNoise, ChosenPerImage, SeenIndependently
 from plml.observation.base import Observation, PartInfo
 
 COLE = "Cole et al., Multi-Label Learning from Single Positive Labels, CVPR 2021, arXiv:2106.09708"
@@ -25,6 +26,10 @@ class SinglePositive(Observation, name="single_positive"):
     def draw(self, truth: LabelArray, rng: np.random.RandomState, part: PartInfo) -> LabelArray:
         return reveal_counts(truth, rng, self.num_positives, 0)
 
+    @property
+    def mechanism(self) -> ChosenPerImage | SeenIndependently:
+        return _mechanism(self.num_positives)
+
 
 class PositivesNegatives(Observation, name="positives_negatives"):
     """Some random positives and some random negatives an image (the IU setting with one of each)."""
@@ -37,6 +42,10 @@ class PositivesNegatives(Observation, name="positives_negatives"):
 
     def draw(self, truth: LabelArray, rng: np.random.RandomState, part: PartInfo) -> LabelArray:
         return reveal_counts(truth, rng, self.num_positives, self.num_negatives)
+
+    @property
+    def mechanism(self) -> ChosenPerImage | SeenIndependently:
+        return _mechanism(self.num_positives)
 
 
 class AllNegatives(Observation, name="all_negatives"):
@@ -55,6 +64,10 @@ class AllNegatives(Observation, name="all_negatives"):
     def draw(self, truth: LabelArray, rng: np.random.RandomState, part: PartInfo) -> LabelArray:
         return reveal_counts(truth, rng, self.num_positives, -1)
 
+    @property
+    def mechanism(self) -> CandidateNoise:
+        return CandidateNoise(0.0)  # whatever is no known negative is positive
+
 
 def reveal_counts(truth: LabelArray, rng: np.random.RandomState, num_positives: int, num_negatives: int) -> LabelArray:
     """Return Cole's draw: a row shuffles its positives, then its negatives, and reveals the first few of each.
@@ -68,3 +81,7 @@ def reveal_counts(truth: LabelArray, rng: np.random.RandomState, num_positives: 
             rng.shuffle(places)
             observed[row, places if count == -1 else places[:count]] = value
     return observed
+
+
+def _mechanism(num_positives: int) -> ChosenPerImage | SeenIndependently:
+    return SeenIndependently(1.0) if num_positives == -1 else ChosenPerImage(num_positives)

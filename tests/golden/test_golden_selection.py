@@ -1,6 +1,6 @@
 """Best epoch and number of trained epochs of the four published stopping rules."""
 
-from plml.selection import make_stop_rule
+from plml.stopping import make_stop_rule
 
 FILE = "spml_selection.npz"
 

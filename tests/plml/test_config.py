@@ -57,7 +57,9 @@ def test_a_candidate_set_reveals_no_positive() -> None:
 def test_observed_selection_needs_positives() -> None:
     candidates = {"name": "candidate_set", "rate": 0.2}
     with pytest.raises(ConfigError, match="set selection.labels to clean"):
-        make_config({"data": {"observation": candidates}, "method": {"name": "role"}})
+        make_config(
+            {"data": {"observation": candidates}, "method": {"name": "role"}, "selection": {"criterion": "known_map"}}
+        )
 
 
 def test_every_default_is_written_out() -> None:
