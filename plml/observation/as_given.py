@@ -15,6 +15,7 @@ class AsGiven(Observation, name="as_given"):
 
     source = "the data set"
     reveals = frozenset({POSITIVE, NEGATIVE})
+    random = False
     needs = "observed labels of the data set"
 
     def draw(self, truth: LabelArray, rng: np.random.RandomState, part: PartInfo) -> LabelArray:

@@ -29,6 +29,7 @@ class FromFile(Observation, name="from_file"):
 
     source = "the file: a label setting of plml, or the lists and matrices that projects publish"
     reveals = frozenset({POSITIVE, NEGATIVE})
+    random = False
     needs = "a file of observed labels"
 
     def __init__(
