@@ -1,0 +1,269 @@
+"""Every number that tables, figures and MLflow show of a grid, computed once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+
+import numpy as np
+
+from ablations.best_of_k import BestOfK, best_of_k
+from ablations.crossed import Pair, crossed
+from ablations.image_bootstrap import ImageBootstrap, percentile_interval
+from ablations.outcome import CellOutcome, GridOutcome
+from ablations.ranking import Ranking, rank
+from ablations.seed_bootstrap import bootstrap_interval
+from ablations.significance import TestName, check_test, holm, p_value, spread
+
+LEVEL = 0.05
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A cell minus its baseline, in points, over the (seed, label draw) pairs that both have.
+
+    Attributes:
+        baseline: its label.
+        mean: of the differences.
+        n: number of pairs.
+        interval: 95 %, over seeds and draws; None with one pair.
+        images: 95 %, paired bootstrap over test images; None without test scores.
+        p: of the test; None where it cannot say anything.
+        p_holm: corrected for all comparisons of the block.
+        classes: mean difference of each class's AP, (L,); empty if the runs have none.
+    """
+
+    baseline: str
+    mean: float
+    n: int
+    interval: Interval | None
+    images: Interval | None
+    p: float | None
+    p_holm: float | None
+    classes: tuple[float | None, ...]
+
+    @property
+    def significant(self) -> bool:
+        """Whether it is, at 0.05 after Holm's correction."""
+        return self.p_holm is not None and self.p_holm < LEVEL
+
+
+@dataclass(frozen=True)
+class CellSummary:
+    """Figures of one cell in percent.
+
+    Attributes:
+        label: the cell's name.
+        block: level of its block, "" without blocks.
+        levels: factor -> level.
+        n: finished runs that have the figure.
+        planned: runs asked for.
+        seeds: different seeds among them.
+        draws: different label draws among them.
+        mean: over runs; None without a run.
+        std: over runs, n - 1 in the denominator; None with less than two.
+        interval: 95 % of the mean over seeds and draws, what is printed.
+        bootstrap: 95 % over runs by bootstrap, too narrow with few runs.
+        images: 95 % over test images by bootstrap.
+        place: 1 for the highest mean of its block, equal means sharing the better place; None without a run.
+        baseline: it is what its block is compared with.
+        difference: to the baseline; None for the baseline itself, and where they share no pair.
+        best_of_k: of its search; None without one.
+    """
+
+    label: str
+    block: str
+    levels: Mapping[str, str]
+    n: int
+    planned: int
+    seeds: int
+    draws: int
+    mean: float | None
+    std: float | None
+    interval: Interval | None
+    bootstrap: Interval | None
+    images: Interval | None
+    place: int | None
+    baseline: bool
+    difference: Difference | None
+    best_of_k: BestOfK | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run that was asked for has its figure."""
+        return self.n >= self.planned
+
+    def figures(self) -> dict[str, float]:
+        """Return the numbers that exist under names for a metrics store, ``mean``, ``difference/p_holm``, ..."""
+        named: dict[str, float | None] = {"n": float(self.n), "mean": self.mean, "std": self.std}
+        for name, interval in (("interval", self.interval), ("bootstrap", self.bootstrap), ("images", self.images)):
+            named |= _ends(name, interval)
+        named["place"] = None if self.place is None else float(self.place)
+        if (d := self.difference) is not None:
+            named |= {"difference/mean": d.mean, "difference/n": float(d.n), "difference/p": d.p}
+            named |= {"difference/p_holm": d.p_holm, **_ends("difference/interval", d.interval)}
+            named |= _ends("difference/images", d.images)
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class GridSummary:
+    """All numbers of a grid.
+
+    Attributes:
+        outcome: what they were computed from.
+        test: what p values are of.
+        cells: in the order of the grid.
+        ranking: across blocks; None without at least two blocks in which at least two treatments have figures.
+        blocks: names of the blocks, ("",) without blocks.
+    """
+
+    outcome: GridOutcome
+    test: TestName
+    cells: tuple[CellSummary, ...]
+    ranking: Ranking | None
+    blocks: tuple[str, ...]
+
+    def of_block(self, block: str) -> tuple[CellSummary, ...]:
+        """Return the block's cells in the order of the grid."""
+        return tuple(cell for cell in self.cells if cell.block == block)
+
+    def best(self, block: str) -> CellSummary | None:
+        """Return the first cell with the highest mean of the block."""
+        return next((cell for cell in self.of_block(block) if cell.place == 1), None)
+
+    @property
+    def suffix(self) -> str:
+        """What every file's name carries if labels chose that the setting does not have."""
+        return "-selected-on-clean" if self.outcome.clean else ""
+
+
+def summarise(outcome: GridOutcome, *, test: str = "crossed_t", resamples: int = 1000) -> GridSummary:
+    """Return every number of the grid; the same outcome gives the same numbers.
+
+    Args:
+        outcome: finished runs, perhaps not yet all.
+        test: ``crossed_t``, ``paired_t``, ``wilcoxon`` or ``permutation``, see :mod:`ablations.significance`.
+        resamples: of the bootstrap over images.
+
+    Raises:
+        ConfigError: no such test.
+        DataError: test scores of a run that do not fit its labels.
+    """
+    name = check_test(test)
+    bootstrap = ImageBootstrap(resamples)
+    raw = {cell.label: _difference(outcome, cell, bootstrap, name) for cell in outcome.cells}
+    blocks = tuple(dict.fromkeys(outcome.block_of(cell) for cell in outcome.cells))
+    corrected: dict[str, float | None] = {}
+    for block in blocks:
+        compared = [c.label for c in outcome.cells if outcome.block_of(c) == block and raw[c.label] is not None]
+        ps = [found.p for label in compared if (found := raw[label]) is not None]
+        corrected |= dict(zip(compared, holm(ps), strict=True))
+    cells = tuple(
+        _summary(outcome, cell, bootstrap, raw[cell.label], corrected.get(cell.label)) for cell in outcome.cells
+    )
+    return GridSummary(outcome, name, cells, _ranking(outcome), blocks)
+
+
+def figures_of(outcome: GridOutcome, cell: CellOutcome) -> dict[Pair, float]:
+    """Return the compared figure of each run that has it, {(seed, label draw): percent}."""
+    found = {run.pair: run.metrics[outcome.metric] for run in cell.runs if outcome.metric in run.metrics}
+    return {pair: float(value) for pair, value in sorted(found.items()) if np.isfinite(value)}
+
+
+def _difference(
+    outcome: GridOutcome, cell: CellOutcome, bootstrap: ImageBootstrap, test: TestName
+) -> Difference | None:
+    baseline = outcome.baseline_of(cell)
+    if baseline is None or baseline is cell:
+        return None
+    mine, theirs = figures_of(outcome, cell), figures_of(outcome, baseline)
+    differences = {pair: mine[pair] - theirs[pair] for pair in mine if pair in theirs}
+    if not differences:
+        return None
+    found = spread(differences, test)
+    resampled = bootstrap.of_difference(cell, baseline) if outcome.metric == "test/mAP" else None
+    return Difference(
+        baseline=baseline.label,
+        mean=found.mean,
+        n=found.n,
+        interval=found.interval(),
+        images=None if resampled is None else percentile_interval(resampled),
+        p=p_value(differences, test),
+        p_holm=None,
+        classes=_class_differences(cell, baseline, differences),
+    )
+
+
+def _class_differences(
+    cell: CellOutcome, baseline: CellOutcome, pairs: Mapping[Pair, float]
+) -> tuple[float | None, ...]:
+    """Return the mean difference of each class's AP over the pairs; None where either has none."""
+    theirs = {run.pair: run.class_ap for run in baseline.runs}
+    both = [(run.class_ap, theirs[run.pair]) for run in cell.runs if run.pair in pairs]
+    if not both or len({len(ap) for pair in both for ap in pair}) != 1:
+        return ()
+    columns = zip(
+        *([None if a is None or b is None else a - b for a, b in zip(*pair, strict=True)] for pair in both), strict=True
+    )
+    return tuple(None if None in column else fmean(v for v in column if v is not None) for column in columns)
+
+
+def _summary(
+    outcome: GridOutcome,
+    cell: CellOutcome,
+    bootstrap: ImageBootstrap,
+    difference: Difference | None,
+    p_holm: float | None,
+) -> CellSummary:
+    figures = figures_of(outcome, cell)
+    values = list(figures.values())
+    block = outcome.block_of(cell)
+    rivals = [_mean(outcome, other) for other in outcome.cells if outcome.block_of(other) == block]
+    mean = _mean(outcome, cell)
+    resampled = bootstrap.of_cell(cell) if outcome.metric == "test/mAP" else None
+    if difference is not None:
+        difference = replace(difference, p_holm=p_holm)
+    return CellSummary(
+        label=cell.label,
+        block=block,
+        levels=cell.levels,
+        n=len(values),
+        planned=cell.planned,
+        seeds=len({seed for seed, _ in figures}),
+        draws=len({draw for _, draw in figures}),
+        mean=mean,
+        std=stdev(values) if len(values) > 1 else None,
+        interval=crossed(figures).interval() if figures else None,
+        bootstrap=bootstrap_interval(values),
+        images=None if resampled is None else percentile_interval(resampled),
+        place=None if mean is None else 1 + sum(other is not None and other > mean for other in rivals),
+        baseline=outcome.baseline_of(cell) is cell,
+        difference=difference,
+        best_of_k=best_of_k(cell.trials),
+    )
+
+
+def _mean(outcome: GridOutcome, cell: CellOutcome) -> float | None:
+    figures = figures_of(outcome, cell)
+    return fmean(figures.values()) if figures else None
+
+
+def _ranking(outcome: GridOutcome) -> Ranking | None:
+    """Rank treatments over the blocks in which all of them have figures; those without any figure are left out."""
+    if not outcome.blocks:
+        return None
+    means = {
+        (outcome.treatment_of(cell), outcome.block_of(cell)): mean
+        for cell in outcome.cells
+        if (mean := _mean(outcome, cell)) is not None
+    }
+    treatments = list(dict.fromkeys(treatment for treatment, _ in means))
+    names = [", ".join(treatment) for treatment in treatments]
+    blocks = [block for block in dict.fromkeys(b for _, b in means) if all((t, block) in means for t in treatments)]
+    figures = np.array([[means[treatment, block] for treatment in treatments] for block in blocks])
+    return rank(names, blocks, figures) if len(blocks) > 1 else None
+
+
+def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
+    return {} if interval is None else {f"{name}_low": interval[0], f"{name}_high": interval[1]}

@@ -1,0 +1,128 @@
+"""Numbers and findings of a grid in words, the same in the report, the table's caption and the terminal."""
+
+from collections.abc import Sequence
+
+from ablations.significance import DESCRIPTIONS
+from ablations.summary import CellSummary, GridSummary, Interval
+
+NONE = "-"  # what is not there: a deviation of one run, a test of one pair
+
+
+def mean_and_std(cell: CellSummary, digits: int = 2, sign: str = "±") -> str:
+    """Return ``81.23 ± 0.40``; without the deviation if there is one run only."""
+    if cell.mean is None:
+        return NONE
+    return f"{cell.mean:.{digits}f}" + ("" if cell.std is None else f" {sign} {cell.std:.{digits}f}")
+
+
+def interval(found: Interval | None, signed: bool = False) -> str:
+    """Return ``[80.1, 82.3]``."""
+    plus = "+" if signed else ""
+    return NONE if found is None else f"[{found[0]:{plus}.2f}, {found[1]:{plus}.2f}]"
+
+
+def p_text(p: float | None) -> str:
+    """Return a p value with three decimals, or that it is smaller than can be shown."""
+    return NONE if p is None else "< 0.001" if p < 0.0005 else f"{p:.3f}"
+
+
+def runs_text(cell: CellSummary) -> str:
+    """Return ``6 (3 x 2)``: runs, seeds x draws; ``5 of 6`` if some are missing."""
+    if not cell.complete:
+        return f"{cell.n} of {cell.planned}"
+    return f"{cell.n} ({cell.seeds} x {cell.draws})" if cell.n > 1 else str(cell.n)
+
+
+def protocol(summary: GridSummary) -> list[str]:
+    """Return sentences on how the figures came about: selection, runs, budget, test."""
+    outcome = summary.outcome
+    selection = f"Epochs and trials were selected by {outcome.selected_by}"
+    selection += ", that is, with clean labels, which the label setting does not provide." if outcome.clean else "."
+    sentences = [selection]
+    sizes = {(cell.seeds, cell.draws) for cell in summary.cells if cell.complete and cell.n}
+    if len(sizes) == 1 and all(cell.complete for cell in summary.cells):
+        ((seeds, draws),) = sizes
+        sentences.append(f"Every cell has {_count(seeds, 'seed')} x {_count(draws, 'label draw')}.")
+    elif missing := [cell.label for cell in summary.cells if not cell.complete]:
+        sentences.append(f"Not complete: {_few(missing)}.")
+    if outcome.trials_per_cell is not None:
+        sentences.append(
+            f"Every cell was tuned with the same budget, {_count(outcome.trials_per_cell, 'trial')} of its own search."
+        )
+    else:
+        sentences.append("No cell was tuned for itself: all share the base configuration.")
+    if outcome.baseline is not None:
+        sentences.append(
+            f"Differences to the baseline are paired by seed and label draw; p values are of the "
+            f"{DESCRIPTIONS[summary.test]}, two-sided, after Holm's correction over "
+            f"{'all comparisons of a block' if outcome.blocks else 'all comparisons'}."
+        )
+    return sentences
+
+
+def conclusion(summary: GridSummary) -> list[str]:
+    """Return the findings, one sentence or two each: who is best, what differs from the baseline and what does not."""
+    found: list[str] = []
+    for block in summary.blocks:
+        where = f"{summary.outcome.blocks} {block}: " if block else ""
+        best = summary.best(block)
+        if best is None:
+            found.append(f"{where}no run is finished.")
+            continue
+        found.append(f"{where}{_best(summary, best)}")
+        found += [f"{where}{sentence}" for sentence in _against_baseline(summary.of_block(block))]
+    if (ranking := summary.ranking) is not None:
+        order = sorted(range(len(ranking.names)), key=lambda place: ranking.average[place])
+        p = ranking.p_iman_davenport
+        verdict = "" if p is None else f"; Friedman's test (Iman-Davenport) p = {p_text(p)}".replace("= <", "<")
+        found.append(
+            f"Across {len(ranking.blocks)} levels of {summary.outcome.blocks}, {ranking.names[order[0]]} has the best "
+            f"average rank ({ranking.average[order[0]]:.2f} of {len(order)}){verdict}."
+        )
+    return found
+
+
+def _best(summary: GridSummary, best: CellSummary) -> str:
+    metric = summary.outcome.metric
+    runs = f"mean of {best.n}" if best.n > 1 else "one run"
+    tied = "" if best.difference is None else _verdict(best)
+    return f"{best.label} has the highest {metric}, {mean_and_std(best)} ({runs}){tied}."
+
+
+def _verdict(best: CellSummary) -> str:
+    difference = best.difference
+    if difference is None or difference.p_holm is None:
+        return ", which no test can tell from the baseline with so few runs"
+    if difference.significant:
+        return f", significantly above the baseline ({difference.mean:+.2f} points)"
+    return f", {difference.mean:+.2f} points from the baseline, which may be luck (p = {p_text(difference.p_holm)})"
+
+
+def _against_baseline(cells: Sequence[CellSummary]) -> list[str]:
+    base = next((cell for cell in cells if cell.baseline), None)
+    if base is None:
+        return []
+    compared = [(cell, cell.difference) for cell in cells if cell.difference is not None]
+    better = [f"{c.label} ({d.mean:+.2f})" for c, d in compared if d.significant and d.mean > 0]
+    worse = [f"{c.label} ({d.mean:+.2f})" for c, d in compared if d.significant and d.mean < 0]
+    open_ = [c.label for c, d in compared if d.p_holm is not None and not d.significant]
+    untested = [cell.label for cell, d in compared if d.p_holm is None]
+    sentences = []
+    if better:
+        sentences.append(f"Significantly better than the baseline {base.label}: {_few(better)}.")
+    if worse:
+        sentences.append(f"Significantly worse than the baseline {base.label}: {_few(worse)}.")
+    if open_:
+        sentences.append(f"Not significantly different from the baseline {base.label}: {_few(open_)}.")
+    if untested:
+        sentences.append(f"Not tested, for want of paired runs: {_few(untested)}.")
+    return sentences
+
+
+def _few(names: Sequence[str], most: int = 12) -> str:
+    left = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
