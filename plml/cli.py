@@ -82,6 +82,26 @@ def build_parser() -> argparse.ArgumentParser:
     prior.add_argument("--out", "-o", required=True, help="table to write, for method.prior_file")
     prior.set_defaults(command="prior")
 
+    reselect = commands.add_parser(
+        "reselect", help="what every selection criterion would have picked among finished runs"
+    )
+    reselect.add_argument(
+        "where", nargs="+", metavar="STUDY|FOLDER", help="a study's name, or a folder with runs in it"
+    )
+    reselect.add_argument(
+        "--criterion",
+        action="append",
+        metavar="NAME",
+        help="map, known_map, corrected_ap[:known|:declared|:estimated], pu_auc, loss, clean[:N]; repeatable "
+        "(default: all that apply)",
+    )
+    reselect.add_argument("--output-dir", default="results", help="where studies lie (default: results)")
+    reselect.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="write the figures as JSON, to the terminal without FILE"
+    )
+    reselect.add_argument("--csv", metavar="FILE", help="write the table")
+    reselect.set_defaults(command="reselect")
+
     labels = commands.add_parser("import", help="convert a label matrix between the field's encodings")
     labels.add_argument("labels", help="label matrix: .npy, .npz or .csv")
     labels.add_argument("--from", dest="source", required=True, metavar="ENCODING", help="its encoding")

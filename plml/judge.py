@@ -1,6 +1,6 @@
 """A criterion together with all that it looks at besides scores: which labels, of which images, lost in which way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from plml.compat import Compat
 from plml.errors import ConfigError
 from plml.labels import NEGATIVE, POSITIVE
-from plml.mechanism import CandidateNoise, ChosenPerImage, Mechanism
+from plml.mechanism import CandidateNoise, ChosenPerImage, KnownAtRandom, Mechanism
+from plml.observation import make_observation
 from plml.ranks import real
 from plml.selection import standing_values
 from plml.selection_config import SelectionConfig
@@ -70,7 +71,7 @@ def find_judge(
     """
     chosen = chosen.resolved(observation)
     if chosen.labels == "clean":
-        images = clean_images(chosen, len(truth))
+        images = verified_images(chosen, len(truth))
         verified = truth if images is None else truth[images.to(truth.device)]
         return Judge(chosen, Evidence(verified), None if images is None else images.to(truth.device))
     mechanism = chosen.mechanism(observation)
@@ -81,7 +82,42 @@ def find_judge(
     return Judge(chosen, Evidence(observed, mechanism, cardinality, rate))
 
 
-def clean_images(chosen: SelectionConfig, count: int) -> Tensor | None:
+def applicable(
+    observation: Mapping[str, Any], *, expected_positives: float | None = None, clean_images: Sequence[int] = ()
+) -> list[SelectionConfig]:
+    """Return every way to choose under a label setting: what it allows first, then what looks at the truth.
+
+    Args:
+        observation: the label setting, ``{name, **options}``.
+        expected_positives: declared k, or None.
+        clean_images: numbers of images with verified labels to choose by, besides all of them.
+    """
+    mechanism, known = make_observation(observation).mechanism, expected_positives is not None
+    corrected: list[dict[str, Any]] = [{"criterion": "known_map"}]
+    if isinstance(mechanism, ChosenPerImage):
+        ways = ["declared", "estimated", "known"] if known else ["estimated", "known"]
+        corrected += [{"criterion": "corrected_ap", "cardinality": way} for way in ways]
+    elif isinstance(mechanism, CandidateNoise):
+        corrected += [{"criterion": "corrected_ap"}]
+        corrected += [{"criterion": "corrected_ap", "noise_rate": "derived"}] if known else []
+    elif mechanism is not None and not isinstance(mechanism, KnownAtRandom):  # that is known_map
+        corrected += [{"criterion": "corrected_ap"}]
+    others = [{"criterion": name} for name in ("pu_auc", "map", "loss")]
+    clean = [{"labels": "clean", "criterion": "map", "clean_images": count} for count in (*clean_images, None)]
+    found = [SelectionConfig(**keys) for keys in (*corrected, *others, *clean)]
+    found.sort(key=lambda chosen: chosen.uses_truth)
+    return [chosen for chosen in found if _is_allowed(chosen, observation)]
+
+
+def _is_allowed(chosen: SelectionConfig, observation: Mapping[str, Any]) -> bool:
+    try:
+        chosen.check(observation, make_observation(observation).reveals)
+    except ConfigError:
+        return False
+    return True
+
+
+def verified_images(chosen: SelectionConfig, count: int) -> Tensor | None:
     """Return the rows of the validation split whose labels are verified, ascending; None for all.
 
     Raises:

@@ -21,6 +21,7 @@ from plml.config import TrainConfig
 from plml.data.bundle import Split
 from plml.data.resident import resident
 from plml.errors import DivergenceError
+from plml.evaluation import epoch_test_figures
 from plml.host_memory import keep_freed_memory
 from plml.methods import find_method
 from plml.numerics import set_rounding
@@ -35,6 +36,7 @@ from plml.trainer import Trainer
 
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # slots; each costs a trace of the loss
 PASS_BYTES = 16 * 2**20  # of logits computed at once
+TEST_BYTES = 2**30  # of test logits kept at once; runs with more are scored one by one
 
 
 class Ended(NamedTuple):
@@ -229,6 +231,7 @@ class Population:
         sound = [slot for slot, train in trained.items() if not isinstance(train, DivergenceError)]
         logits = self._scores(members, like.stage.bundle.val)[sound]
         figures = self._validate([members[slot] for slot in sound], logits)
+        test_figures = self._test_by_epoch(members, sound)
         scored = dict(zip(sound, zip(logits, figures, strict=True), strict=True))
         results: list[tuple[Trainer, EpochReport] | Ended] = []
         spent = time.perf_counter() - began
@@ -239,8 +242,9 @@ class Population:
                 try:
                     if isinstance(train, DivergenceError):
                         raise train
-                    of_val, found = scored[slot]
-                    results.append((trainer, trainer.end_epoch(train, of_val, *found, share)))
+                    of_val, (found, value) = scored[slot]
+                    found |= test_figures.get(slot, {})
+                    results.append((trainer, trainer.end_epoch(train, of_val, found, value, share)))
                 except DivergenceError as error:
                     trainer.files.write_kept()
                     results.append(Ended(trainer, error))
@@ -275,6 +279,19 @@ class Population:
             products = torch.mm(part, weight.view(-1, weight.shape[2]).t()).view(len(part), *bias.shape)
             scores[:, first : first + rows] = products.add_(bias).transpose(0, 1)
         return scores
+
+    def _test_by_epoch(self, members: dict[int, Trainer], sound: list[int]) -> dict[int, dict[str, float]]:
+        """Return by slot the test figure of this epoch of the runs that are to have one; it chooses nothing."""
+        asked = [slot for slot in sound if members[slot].config.selection.test_figures == "every_epoch"]
+        if not asked:
+            return {}
+        like = members[asked[0]]
+        test, compat = like.stage.bundle.test, like.config.compat
+        truth = test.truth.to(like.device)
+        if self.slots * truth.numel() * 4 > TEST_BYTES:
+            return {slot: epoch_test_figures(truth, members[slot].scores(test)[None], compat)[0] for slot in asked}
+        found = epoch_test_figures(truth, self._scores(members, test)[asked], compat)
+        return dict(zip(asked, found, strict=True))
 
     @staticmethod
     def _validate(trainers: Sequence[Trainer], logits: Tensor) -> list[tuple[dict[str, float], float]]:

@@ -7,6 +7,7 @@ place of the former best only after the record names its epoch; until then it wa
 """
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -60,7 +61,13 @@ class RunFolder:
             if not self._was_begun(config, labels):  # what lies here was told of something else
                 (self.path / "metrics.jsonl").unlink(missing_ok=True)
             write_text(self.path / "config.yaml", config)
-            write_arrays(labels, truth=truth.numpy(), observed=observed.numpy())
+            declared = self.bundle.expected_positives
+            write_arrays(
+                labels,
+                truth=truth.numpy(),
+                observed=observed.numpy(),
+                expected_positives=np.array(math.nan if declared is None else declared),
+            )
             self._reports.open()
             return None
         record = load_checkpoint(self.path / "last.pt", device)

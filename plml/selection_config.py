@@ -126,6 +126,17 @@ class SelectionConfig(Strict):
         return f"{self.criterion}{inner} on {self.labels} labels{images}"
 
     @property
+    def label(self) -> str:
+        """A short name: ``map``, ``corrected_ap:known``, ``corrected_ap:0.1``, ``clean``, ``clean:200``."""
+        detail = self.cardinality or (None if self.noise_rate is None else str(self.noise_rate))
+        if self.labels == "clean":
+            name, detail = "clean", None if self.clean_images is None else str(self.clean_images)
+            name = name if self.criterion in ("auto", "map", "known_map") else f"clean_{self.criterion}"
+        else:
+            name, detail = self.criterion, detail if self.criterion == "corrected_ap" else None
+        return name if detail is None else f"{name}:{detail}"
+
+    @property
     def uses_truth(self) -> bool:
         """Whether it looks at what the label setting does not provide, verified labels or true cardinalities."""
         return self.labels == "clean" or (self.criterion == "corrected_ap" and self.cardinality == "known")

@@ -21,7 +21,7 @@ from plml.data.resident import resident
 from plml.device import pick_device
 from plml.diagnostics import label_correction
 from plml.errors import ConfigError, DivergenceError
-from plml.evaluation import Validation, test_result
+from plml.evaluation import Validation, epoch_test_figures, test_result
 from plml.host_memory import keep_freed_memory
 from plml.labels import LabelInfo
 from plml.methods import Method, build_method
@@ -96,8 +96,8 @@ class Trainer:
                     split = self.stage.bundle.train
                     train |= label_correction(self.method, split, self.scores(split))
                 logits = self.scores(self.stage.bundle.val)
-                [figures] = self.validation.figures(logits[None], [self.config])
-                report = self.end_epoch(train, logits, *figures, began)
+                [(figures, value)] = self.validation.figures(logits[None], [self.config])
+                report = self.end_epoch(train, logits, {**figures, **self._test_by_epoch()}, value, began)
             except DivergenceError:
                 self.files.write_kept()
                 raise
@@ -262,6 +262,14 @@ class Trainer:
             lambda index: self._inputs(split, index, index.to(self.device)),
             precision=self.config.precision,
         )
+
+    def _test_by_epoch(self) -> dict[str, float]:
+        """Return the test figure of this epoch if every epoch is to have one; it chooses nothing."""
+        if self.config.selection.test_figures == "chosen":
+            return {}
+        test = self.stage.bundle.test
+        [figures] = epoch_test_figures(test.truth.to(self.device), self.scores(test)[None], self.config.compat)
+        return figures
 
     def _training_scores(self, when: str) -> Tensor:
         """Return logits (N, L) of the training split, flipped at random as in training, in evaluation mode."""
