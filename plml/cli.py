@@ -69,6 +69,21 @@ def build_parser() -> argparse.ArgumentParser:
     form.add_argument("--csv", action="store_true", help="every class, as a table with one row an image")
     predict.set_defaults(command="predict")
 
+    explain = commands.add_parser("explain", help="class maps of images by several models; label graphs; diagnostics")
+    explain.add_argument(
+        "things", nargs="+", metavar="CHECKPOINT|IMAGE|path=value", help="best.pt of each model; image files or folders"
+    )
+    explain.add_argument("--data", choices=("test", "val", "train"), help="draw images from a split of the data set")
+    explain.add_argument("--number", type=int, default=6, help="images (default: 6)")
+    explain.add_argument("--classes", type=int, default=2, help="classes shown of an image at most (default: 2)")
+    explain.add_argument("--seed", type=int, default=0, help="of the draw of images")
+    explain.add_argument("--scale", choices=("own", "shared"), default="own", help="own: shapes; shared: heights")
+    explain.add_argument("--names", metavar="A,B", help="of the models (default: method and head)")
+    explain.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    explain.add_argument("--weights", help="backbone weights, if they lie elsewhere than in training (linear mode)")
+    explain.add_argument("--out", "-o", required=True, help="folder for the figures, PNG and SVG")
+    explain.set_defaults(command="explain")
+
     features = commands.add_parser("features", help="extract and store the backbone's features of a data set")
     features.add_argument("config", help="YAML file of a configuration")
     features.add_argument("assignments", nargs="*", metavar="path=value")
