@@ -73,11 +73,11 @@ class Crossed:
         if self.mean == 0:
             return 1.0
         from scipy.optimize import brentq
-        from scipy.stats import t
+        from scipy.special import stdtr
 
         if len(self.parts) == 1:
             ((variance, freedom),) = self.parts
-            return 2 * float(t.sf(abs(self.mean) / np.sqrt(variance), freedom))
+            return 2 * float(stdtr(freedom, -abs(self.mean) / np.sqrt(variance)))
 
         def excess(log_tail: float) -> float:
             return self._square(float(np.exp(log_tail))) - self.mean**2
@@ -87,9 +87,9 @@ class Crossed:
 
     def _square(self, tail: float) -> float:
         """Return the squared half width that leaves ``tail`` on either side."""
-        from scipy.stats import t
+        from scipy.special import stdtrit  # the distribution's own object takes 50 times as long
 
-        squares = [float(t.isf(tail, freedom)) ** 2 for _, freedom in self.parts]
+        squares = [float(stdtrit(freedom, tail)) ** 2 for _, freedom in self.parts]
         whole = [square * variance for square, (variance, _) in zip(squares, self.parts, strict=True)]
         less = [
             square * max(0.0, variance - self.residual)

@@ -6,15 +6,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from ablations.interval_figure import draw_intervals
+from ablations.panels import new_panels
 from ablations.rank_figure import draw_critical_difference
 from ablations.summary import CellSummary, GridSummary, figures_of
 from plml.tracking_view import PALETTE
-from tune.drawing import GRID, MUTED, STYLE, headline, new_figure, one_legend, whole_numbers
+from tune.drawing import GRID, MUTED, STYLE, headline, one_legend, whole_numbers
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_CLASSES = 40  # more bars cannot be read; the largest differences are kept
@@ -54,82 +53,14 @@ def draw_figures(summary: GridSummary, folder: Path) -> list[Path]:
     return files
 
 
-def draw_intervals(summary: GridSummary) -> "Figure | None":
-    """Mean of every cell with its intervals and its runs, the baseline as a line."""
-    if all(cell.mean is None for cell in summary.cells):
-        return None
-    blocks = summary.blocks
-    rows = max(len(summary.of_block(block)) for block in blocks)
-    width = max(7.0, 4.2 * len(blocks) + 1.5)
-    figure, panels = new_figure(width, 1.9 + 0.36 * rows, len(blocks))
-    for axes, block in zip(panels, blocks, strict=True):
-        cells = summary.of_block(block)[::-1]
-        for place, cell in enumerate(cells):
-            _one_cell(axes, summary, cell, place)
-        base = next((cell.mean for cell in cells if cell.baseline), None)
-        if base is not None:
-            axes.axvline(base, color=MUTED, linewidth=1, linestyle="--", zorder=0)
-        labels = [_shown(summary, cell) + ("" if cell.complete else " *") for cell in cells]
-        axes.set_yticks(range(len(cells)), labels)
-        axes.set(xlabel=f"{summary.outcome.metric}, percent", ylim=(-0.6, len(cells) - 0.4))
-        if block:
-            axes.set_title(f"{summary.outcome.blocks} {block}")
-        axes.grid(axis="x", **GRID)
-    _interval_legend(figure, summary)
-    headline(figure, f"{summary.outcome.name}: every cell{_stamp(summary)}")
-    return figure
-
-
-def _one_cell(axes: "Axes", summary: GridSummary, cell: CellSummary, place: int) -> None:
-    if cell.mean is None:
-        return
-    color = MUTED if cell.baseline else PALETTE[0]
-    if cell.images is not None:
-        axes.plot(cell.images, [place, place], color=color, linewidth=6, alpha=0.25, solid_capstyle="butt")
-    if cell.interval is not None:
-        axes.errorbar(
-            cell.mean, place, xerr=cell.mean - cell.interval[0], color=color, elinewidth=1.4, capsize=3, fmt="none"
-        )
-    raw = next(raw for raw in summary.outcome.cells if raw.label == cell.label)
-    values = list(figures_of(summary.outcome, raw).values())
-    if len(values) > 1:
-        axes.scatter(values, np.full(len(values), place - 0.22), s=9, color=color, alpha=0.6, linewidths=0)
-    filled = cell.baseline or (cell.difference is not None and cell.difference.significant)
-    axes.scatter([cell.mean], [place], s=40, facecolors=color if filled else "white", edgecolors=color, zorder=3)
-
-
-def _interval_legend(figure: "Figure", summary: GridSummary) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    blue = PALETTE[0]
-    entries: list[Line2D | Patch] = []
-    if any(cell.difference is not None for cell in summary.cells):
-        entries += [
-            Line2D([], [], marker="o", color=blue, linestyle="", label="mean, differs from baseline"),
-            Line2D(
-                [], [], marker="o", color=blue, linestyle="", markerfacecolor="white", label="mean, not significant"
-            ),
-            Line2D([], [], marker="o", color=MUTED, linestyle="", label="baseline"),
-        ]
-    if any(cell.interval for cell in summary.cells):
-        entries.append(Line2D([], [], color=blue, linewidth=1.4, label="95 %, seeds and draws"))
-    if any(cell.images for cell in summary.cells):
-        entries.append(Patch(color=blue, alpha=0.25, linewidth=0, label="95 %, test images"))
-    if any(cell.n > 1 for cell in summary.cells):
-        entries.append(Line2D([], [], marker=".", color=blue, linestyle="", alpha=0.6, label="one run"))
-    if not all(cell.complete for cell in summary.cells):
-        entries.append(Line2D([], [], linestyle="", marker="$*$", color="black", label="runs missing"))
-    figure.legend(handles=entries, loc="outside lower left", ncols=min(3, max(1, len(entries))), fontsize=8)
-
-
 def draw_interaction(summary: GridSummary) -> "Figure | None":
     """Mean figure by the levels of one factor, a line for each level of another, over all other factors."""
     pairs = [pair for pair in combinations(summary.outcome.factors, 2) if _crossed(summary, *pair)][:MAX_PANELS]
     if not pairs:
         return None
-    columns = len(pairs)
-    figure, panels = new_figure(max(6.0, 4.0 * columns), 3.8, columns)
+    figure, panels = new_panels(len(pairs), 6.0 if len(pairs) == 1 else 4.4, 3.8)
+    runs = [value for cell in summary.outcome.cells for value in figures_of(summary.outcome, cell).values()]
+    room = 0.1 * max(max(runs) - min(runs), 0.5)
     for axes, (lines, across) in zip(panels, pairs, strict=True):
         levels = _levels(summary, across)
         for number, level in enumerate(_levels(summary, lines)):
@@ -150,7 +81,8 @@ def draw_interaction(summary: GridSummary) -> "Figure | None":
                 at, means, yerr=halves if any(halves) else None, color=color, marker="o", capsize=3, label=level
             )
         axes.set_xticks(range(len(levels)), levels, rotation=30 if max(map(len, levels)) > 9 else 0)
-        axes.set(xlabel=across, xlim=(-0.4, len(levels) - 0.6))
+        # The runs decide what is shown: an interval from two label draws alone may be longer than all of them.
+        axes.set(xlabel=across, xlim=(-0.4, len(levels) - 0.6), ylim=(min(runs) - room, max(runs) + room))
         axes.legend(title=lines, fontsize=8, title_fontsize=8)
         axes.grid(axis="y", **GRID)
     panels[0].set_ylabel(f"{summary.outcome.metric}, percent")
@@ -170,7 +102,7 @@ def draw_class_differences(summary: GridSummary) -> "Figure | None":
     if not shown:
         return None
     rows = min(MAX_CLASSES, len(names))
-    figure, panels = new_figure(max(6.5, 4.6 * len(shown)), 1.4 + 0.24 * rows, len(shown))
+    figure, panels = new_panels(len(shown), 6.5 if len(shown) == 1 else 4.6, 1.1 + 0.24 * rows, extra=0.3)
     for axes, (block, best) in zip(panels, shown, strict=True):
         assert best.difference is not None
         known = [(value, name) for value, name in zip(best.difference.classes, names, strict=True) if value is not None]
@@ -181,7 +113,7 @@ def draw_class_differences(summary: GridSummary) -> "Figure | None":
         axes.axvline(0, color=MUTED, linewidth=0.8)
         axes.margins(y=0.01)
         where = f"{block}: " if block else ""
-        axes.set_title(f"{where}{_shown(summary, best)} ({best.difference.mean:+.2f})", fontsize=10)
+        axes.set_title(f"{where}{summary.name_of(best)} ({best.difference.mean:+.2f})", fontsize=10)
         axes.set_xlabel(f"AP minus the baseline's, points, mean of {best.difference.n}")
         axes.grid(axis="x", **GRID)
     left_out = f", the {rows} largest of {len(names)}" if rows < len(names) else ""
@@ -195,13 +127,13 @@ def draw_best_of_k(summary: GridSummary) -> "Figure | None":
     if not searched:
         return None
     blocks = list(dict.fromkeys(cell.block for cell, _ in searched))
-    figure, panels = new_figure(max(8.0, 4.2 * len(blocks) + 2), 4.2, len(blocks))
+    figure, panels = new_panels(len(blocks), 8.0 if len(blocks) == 1 else 4.6, 4.2)
     for axes, block in zip(panels, blocks, strict=True):
         curves = [(cell, found) for cell, found in searched if cell.block == block]
         for number, (cell, found) in enumerate(curves):
             color, budget = PALETTE[number % len(PALETTE)], range(1, len(found.test) + 1)
             style = ("-", "--", ":", "-.")[number // len(PALETTE) % 4]
-            axes.plot(budget, found.test, color=color, linestyle=style, linewidth=1.8, label=_shown(summary, cell))
+            axes.plot(budget, found.test, color=color, linestyle=style, linewidth=1.8, label=summary.name_of(cell))
             if len(curves) <= 3:  # bands of more hide each other
                 axes.fill_between(budget, found.low, found.high, color=color, alpha=0.13, linewidth=0)
         axes.set(xlabel="trials of the search", title=f"{summary.outcome.blocks} {block}" if block else "")
@@ -230,16 +162,6 @@ def _crossed(summary: GridSummary, one: str, other: str) -> bool:
     return any(
         (a, y) in met and (b, x) in met for (a, x), (b, y) in combinations(sorted(met, key=str), 2) if a != b and x != y
     )
-
-
-def _shown(summary: GridSummary, cell: CellSummary) -> str:
-    """The cell's name beside a block's: without the block's level."""
-    if not summary.outcome.blocks:
-        return cell.label
-    rest = [
-        cell.levels[name] for name in summary.outcome.factors if name in cell.levels and name != summary.outcome.blocks
-    ]
-    return ", ".join(rest) or cell.label
 
 
 def _stamp(summary: GridSummary) -> str:

@@ -165,6 +165,7 @@ def _table(name: str, caption: str, columns: str, head: Sequence[str], lines: Se
             r"\centering",
             rf"\caption{{{caption}}}",
             rf"\label{{tab:{slug}}}",
+            r"\setlength{\belowcaptionskip}{6pt}",
             r"\small",
             rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
             r"\toprule",

@@ -13,6 +13,10 @@ _TITLES = {
     "critical_difference": "Average ranks",
     "best_of_k": "What a smaller tuning budget would have found",
 }
+_EXACT = (
+    "Of the trial that the search's own objective chooses among k of its trials, drawn at random without replacement; "
+    "exact, by order statistics."
+)
 _BUDGETS = (1, 2, 5, 10, 20, 50, 100)
 
 
@@ -36,7 +40,7 @@ def markdown(summary: GridSummary, figures: Sequence[Path]) -> str:
     ]
     for block in summary.blocks:
         lines += ["", f"## {outcome.metric}" + (f", {outcome.blocks} {block}" if block else ""), ""]
-        lines += _table(summary.of_block(block))
+        lines += _table(summary, summary.of_block(block))
     lines += [
         "",
         "`n`: finished runs (seeds x label draws). Intervals of the mean and of the difference are over seeds ",
@@ -51,14 +55,19 @@ def markdown(summary: GridSummary, figures: Sequence[Path]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(cells: Sequence[CellSummary]) -> list[str]:
+def _table(summary: GridSummary, cells: Sequence[CellSummary]) -> list[str]:
     head = ["place", "cell", "n", "mean ± std", "95 %", "95 %, images"]
     head += ["difference", "95 % ", "95 %, images ", "p", "p (Holm)", ""]
     lines = [_row(head), _row(["---:", "---", *["---:"] * 9, "---"])]
     ordered = sorted(cells, key=lambda cell: (cell.place is None, cell.place or 0))
     for cell in ordered:
         d = cell.difference
-        row = [NONE if cell.place is None else str(cell.place), cell.label, runs_text(cell), mean_and_std(cell)]
+        row = [
+            NONE if cell.place is None else str(cell.place),
+            summary.name_of(cell),
+            runs_text(cell),
+            mean_and_std(cell),
+        ]
         row += [interval(cell.interval), interval(cell.images)]
         if d is None:
             row += [NONE] * 5 + ["baseline" if cell.baseline else ""]
@@ -107,7 +116,14 @@ def _budgets(summary: GridSummary) -> list[str]:
         return []
     most = max(len(found.test) for _, found in searched)
     budgets = [k for k in _BUDGETS if k < most] + [most]
-    lines = ["", "## Expected test mAP by tuning budget", "", _row(["cell", *(f"{k} trials" for k in budgets)])]
+    lines = [
+        "",
+        "## Expected test mAP by tuning budget",
+        "",
+        _EXACT,
+        "",
+        _row(["cell", *(f"k = {k}" for k in budgets)]),
+    ]
     lines.append(_row(["---", *["---:"] * len(budgets)]))
     for label, found in searched:
         lines.append(_row([label, *(f"{found.test[k - 1]:.2f}" if k <= len(found.test) else NONE for k in budgets)]))

@@ -45,7 +45,8 @@ def draw_critical_difference(summary: GridSummary) -> "Figure | None":
     axes.plot([1, 1 + width], [1.0, 1.0], color="black", linewidth=1.4, marker="|", markersize=7)
     wider = "" if width == ranking.critical_difference else ", wider than the scale"
     axes.text(1, 1.18, f"critical difference {ranking.critical_difference:.2f}{wider}", fontsize=9, va="bottom")
-    axes.set(xlim=(1 - 0.55 * (k - 1), k + 0.55 * (k - 1)), ylim=(floor - 0.5 * half, 1.7))
+    beside = (k - 1) * max(0.25, 0.14 + 0.022 * max(map(len, ranking.names)))
+    axes.set(xlim=(1 - beside, k + beside), ylim=(floor - 0.5 * half, 1.7))
     axes.axis("off")
     stamp = " (selected on clean labels)" if summary.outcome.clean else ""
     axes.set_title(

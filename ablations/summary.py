@@ -7,8 +7,8 @@ from statistics import fmean, stdev
 import numpy as np
 
 from ablations.best_of_k import BestOfK, best_of_k
-from ablations.crossed import Pair, crossed
-from ablations.image_bootstrap import ImageBootstrap, percentile_interval
+from ablations.crossed import Pair
+from ablations.image_bootstrap import ImageBootstrap, bias_corrected_interval
 from ablations.outcome import CellOutcome, GridOutcome
 from ablations.ranking import Ranking, rank
 from ablations.seed_bootstrap import bootstrap_interval
@@ -62,7 +62,7 @@ class CellSummary:
         draws: different label draws among them.
         mean: over runs; None without a run.
         std: over runs, n - 1 in the denominator; None with less than two.
-        interval: 95 % of the mean over seeds and draws, what is printed.
+        interval: 95 % of the mean over seeds and draws within 0..100, what is printed.
         bootstrap: 95 % over runs by bootstrap, too narrow with few runs.
         images: 95 % over test images by bootstrap.
         place: 1 for the highest mean of its block, equal means sharing the better place; None without a run.
@@ -132,6 +132,11 @@ class GridSummary:
         """Return the first cell with the highest mean of the block."""
         return next((cell for cell in self.of_block(block) if cell.place == 1), None)
 
+    def name_of(self, cell: CellSummary) -> str:
+        """Return the cell's name among those of its block: its levels without the block's."""
+        factors = [name for name in self.outcome.factors if name in cell.levels and name != self.outcome.blocks]
+        return ", ".join(cell.levels[name] for name in factors) or cell.label if self.outcome.blocks else cell.label
+
     @property
     def suffix(self) -> str:
         """What every file's name carries if labels chose that the setting does not have."""
@@ -160,7 +165,7 @@ def summarise(outcome: GridOutcome, *, test: str = "crossed_t", resamples: int =
         ps = [found.p for label in compared if (found := raw[label]) is not None]
         corrected |= dict(zip(compared, holm(ps), strict=True))
     cells = tuple(
-        _summary(outcome, cell, bootstrap, raw[cell.label], corrected.get(cell.label)) for cell in outcome.cells
+        _summary(outcome, cell, bootstrap, name, raw[cell.label], corrected.get(cell.label)) for cell in outcome.cells
     )
     return GridSummary(outcome, name, cells, _ranking(outcome), blocks)
 
@@ -188,7 +193,7 @@ def _difference(
         mean=found.mean,
         n=found.n,
         interval=found.interval(),
-        images=None if resampled is None else percentile_interval(resampled),
+        images=None if resampled is None else bias_corrected_interval(resampled),
         p=p_value(differences, test),
         p_holm=None,
         classes=_class_differences(cell, baseline, differences),
@@ -213,6 +218,7 @@ def _summary(
     outcome: GridOutcome,
     cell: CellOutcome,
     bootstrap: ImageBootstrap,
+    test: TestName,
     difference: Difference | None,
     p_holm: float | None,
 ) -> CellSummary:
@@ -234,9 +240,9 @@ def _summary(
         draws=len({draw for _, draw in figures}),
         mean=mean,
         std=stdev(values) if len(values) > 1 else None,
-        interval=crossed(figures).interval() if figures else None,
+        interval=_possible(spread(figures, test).interval()) if figures else None,
         bootstrap=bootstrap_interval(values),
-        images=None if resampled is None else percentile_interval(resampled),
+        images=None if resampled is None else bias_corrected_interval(resampled),
         place=None if mean is None else 1 + sum(other is not None and other > mean for other in rivals),
         baseline=outcome.baseline_of(cell) is cell,
         difference=difference,
@@ -263,6 +269,11 @@ def _ranking(outcome: GridOutcome) -> Ranking | None:
     blocks = [block for block in dict.fromkeys(b for _, b in means) if all((t, block) in means for t in treatments)]
     figures = np.array([[means[treatment, block] for treatment in treatments] for block in blocks])
     return rank(names, blocks, figures) if len(blocks) > 1 else None
+
+
+def _possible(interval: Interval | None) -> Interval | None:
+    """Cut an interval to what a percentage can be."""
+    return None if interval is None else (max(0.0, interval[0]), min(100.0, interval[1]))
 
 
 def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:

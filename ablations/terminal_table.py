@@ -28,7 +28,7 @@ def render(summary: GridSummary) -> Table:
                 )
             if not cell.complete:
                 verdict = f"{verdict}, incomplete".removeprefix(", ")
-            row = [block, escape(cell.label)] if outcome.blocks else [escape(cell.label)]
+            row = [escape(block)] * bool(outcome.blocks) + [escape(summary.name_of(cell))]
             row += [runs_text(cell), mean_and_std(cell), interval(cell.interval)]
             row += ["", "", ""] if d is None else [f"{d.mean:+.2f}", interval(d.interval, True), p_text(d.p_holm)]
             table.add_row(*row, verdict, style="bold" if cell.place == 1 else None)

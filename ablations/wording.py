@@ -57,24 +57,26 @@ def protocol(summary: GridSummary) -> list[str]:
             f"{DESCRIPTIONS[summary.test]}, two-sided, after Holm's correction over "
             f"{'all comparisons of a block' if outcome.blocks else 'all comparisons'}."
         )
+    if summary.test == "crossed_t" and any(min(cell.seeds, cell.draws) == 2 for cell in summary.cells):
+        sentences.append(
+            "Where two label draws (or two seeds) are crossed, the test must learn their effect from one degree of "
+            "freedom, so it finds large differences only."
+        )
     return sentences
 
 
 def conclusion(summary: GridSummary) -> list[str]:
-    """Return the findings, one sentence or two each: who is best, what differs from the baseline and what does not."""
+    """Return the findings, a paragraph a block: who is best, what differs from the baseline and what does not."""
     found: list[str] = []
     for block in summary.blocks:
-        where = f"{summary.outcome.blocks} {block}: " if block else ""
+        sentences = [f"**{summary.outcome.blocks} {block}:**"] if block else []
         best = summary.best(block)
-        if best is None:
-            found.append(f"{where}no run is finished.")
-            continue
-        found.append(f"{where}{_best(summary, best)}")
-        found += [f"{where}{sentence}" for sentence in _against_baseline(summary.of_block(block))]
+        sentences += [_best(summary, best), *_against_baseline(summary, block)] if best else ["No run is finished."]
+        found.append(" ".join(sentences))
     if (ranking := summary.ranking) is not None:
         order = sorted(range(len(ranking.names)), key=lambda place: ranking.average[place])
         p = ranking.p_iman_davenport
-        verdict = "" if p is None else f"; Friedman's test (Iman-Davenport) p = {p_text(p)}".replace("= <", "<")
+        verdict = "" if p is None else f"; Friedman's test (Iman-Davenport): p {_compared(p)}"
         found.append(
             f"Across {len(ranking.blocks)} levels of {summary.outcome.blocks}, {ranking.names[order[0]]} has the best "
             f"average rank ({ranking.average[order[0]]:.2f} of {len(order)}){verdict}."
@@ -83,45 +85,43 @@ def conclusion(summary: GridSummary) -> list[str]:
 
 
 def _best(summary: GridSummary, best: CellSummary) -> str:
-    metric = summary.outcome.metric
     runs = f"mean of {best.n}" if best.n > 1 else "one run"
-    tied = "" if best.difference is None else _verdict(best)
-    return f"{best.label} has the highest {metric}, {mean_and_std(best)} ({runs}){tied}."
+    verdict = ", the baseline itself" if best.baseline else _verdict(best)
+    return f"{summary.name_of(best)} has the highest {summary.outcome.metric}, {mean_and_std(best)} ({runs}){verdict}."
 
 
 def _verdict(best: CellSummary) -> str:
     difference = best.difference
-    if difference is None or difference.p_holm is None:
-        return ", which no test can tell from the baseline with so few runs"
+    if difference is None:
+        return ""
+    if difference.p_holm is None:
+        return f", {difference.mean:+.2f} points from the baseline, which cannot be tested with so few pairs"
     if difference.significant:
-        return f", significantly above the baseline ({difference.mean:+.2f} points)"
-    return f", {difference.mean:+.2f} points from the baseline, which may be luck (p = {p_text(difference.p_holm)})"
+        return f", significantly above the baseline ({difference.mean:+.2f} points, p {_compared(difference.p_holm)})"
+    return f", {difference.mean:+.2f} points from the baseline, which may be luck (p {_compared(difference.p_holm)})"
 
 
-def _against_baseline(cells: Sequence[CellSummary]) -> list[str]:
-    base = next((cell for cell in cells if cell.baseline), None)
-    if base is None:
-        return []
-    compared = [(cell, cell.difference) for cell in cells if cell.difference is not None]
-    better = [f"{c.label} ({d.mean:+.2f})" for c, d in compared if d.significant and d.mean > 0]
-    worse = [f"{c.label} ({d.mean:+.2f})" for c, d in compared if d.significant and d.mean < 0]
-    open_ = [c.label for c, d in compared if d.p_holm is not None and not d.significant]
-    untested = [cell.label for cell, d in compared if d.p_holm is None]
-    sentences = []
-    if better:
-        sentences.append(f"Significantly better than the baseline {base.label}: {_few(better)}.")
-    if worse:
-        sentences.append(f"Significantly worse than the baseline {base.label}: {_few(worse)}.")
-    if open_:
-        sentences.append(f"Not significantly different from the baseline {base.label}: {_few(open_)}.")
-    if untested:
-        sentences.append(f"Not tested, for want of paired runs: {_few(untested)}.")
-    return sentences
+def _against_baseline(summary: GridSummary, block: str) -> list[str]:
+    cells = summary.of_block(block)
+    compared = [(summary.name_of(cell), cell.difference) for cell in cells if cell.difference is not None]
+    groups = {
+        "Significantly better than": [f"{c} ({d.mean:+.2f})" for c, d in compared if d.significant and d.mean > 0],
+        "Significantly worse than": [f"{c} ({d.mean:+.2f})" for c, d in compared if d.significant and d.mean < 0],
+        "Not significantly different from": [c for c, d in compared if d.p_holm is not None and not d.significant],
+        "Not testable against": [c for c, d in compared if d.p_holm is None],
+    }
+    base = next((summary.name_of(cell) for cell in cells if cell.baseline), "")
+    return [f"{verdict} the baseline {base}: {_few(names)}." for verdict, names in groups.items() if names]
+
+
+def _compared(p: float) -> str:
+    """Return ``= 0.012`` or ``< 0.001``."""
+    return p_text(p) if p < 0.0005 else f"= {p_text(p)}"
 
 
 def _few(names: Sequence[str], most: int = 12) -> str:
     left = len(names) - most
-    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
+    return "; ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
 
 
 def _count(number: int, what: str) -> str:
