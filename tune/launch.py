@@ -207,7 +207,7 @@ def _train(
             stopping=stopper.asked,
             crew=crew_limit(study.config, ledger.n_trials, concurrent=plan.concurrent, gpu=plan.gpu),
             orders=orders,
-            concurrent=plan.concurrent,
+            shares=2 * plan.concurrent,
         )
         try:
             with progress:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from plml.config import make_config
+from plml.config import TrainConfig, make_config
 from tune.execution import Plan, local_resources, make_plan
 from tune.folders import StudyFolder
 from tune.progress import clock
@@ -62,7 +62,7 @@ def dry_run(study: Study, folder: StudyFolder, options: argparse.Namespace, cons
         facts.add_row("population", f"a worker trains up to {crew} trials at once")
     console.print(facts, soft_wrap=True)
     with console.status("timing one epoch ..."):
-        seconds = time_epoch(study, crew)
+        seconds = time_epoch(study.base, crew)
     epochs = study.base.total_epochs * len(config.seeds or [0])
     total = budget * (epochs * seconds + TRIAL_START_S / crew) / plan.concurrent + RAY_START_S
     console.print(
@@ -93,15 +93,15 @@ def crew_size(study: Study, plan: Plan) -> int:
     return min(share, crew_limit(study.config, study.budget(), concurrent=plan.concurrent, gpu=plan.gpu))
 
 
-def time_epoch(study: Study, crew: int = 1) -> float:
-    """Return the seconds that an epoch of the base configuration takes a trial when ``crew`` are trained at once.
+def time_epoch(config: TrainConfig, crew: int = 1) -> float:
+    """Return the seconds that an epoch of ``config`` takes a run when ``crew`` of them are trained at once.
 
     Trains in a temporary folder.
     """
     from plml.population import Population
     from tune.trainable import open_trainer
 
-    config = study.base.model_copy(update={"epochs": 3 if crew > 1 else 1, "linear_init": None})
+    config = config.model_copy(update={"epochs": 3 if crew > 1 else 1, "linear_init": None})
     if config.mode == "linear_init":
         config = config.model_copy(update={"mode": "end_to_end"})
     with tempfile.TemporaryDirectory(prefix="plml-") as temporary:

@@ -84,7 +84,8 @@ class LedgerSearcher(TrialSource):
         stopping: whether somebody asked the study to stop.
         crew: most trials of a crew; 1: every trial has a worker to itself.
         orders: where crews find their answers.
-        concurrent: workers.
+        shares: parts into which what is left of the budget is cut, so that towards its end no crew takes what other
+            workers could train; default: two.
     """
 
     def __init__(
@@ -97,12 +98,12 @@ class LedgerSearcher(TrialSource):
         stopping: Callable[[], bool],
         crew: int = 1,
         orders: OrderBook | None = None,
-        concurrent: int = 1,
+        shares: int = 2,
     ) -> None:
         super().__init__()
         self.ledger, self.runs, self.observer = ledger, runs, observer
         self.gpu, self.stopping = gpu, stopping
-        self.crew, self.orders, self.concurrent = crew if orders else 1, orders, concurrent
+        self.crew, self.orders, self.shares = crew if orders else 1, orders, shares
         self.live: dict[str, dict[str, Live]] = {}  # by Ray trial, by key
         self.waiting: list[tuple[Asked, TrainConfig]] = []  # asked for, and not fit for the crew they were asked for
         self.answers: Counter[str] = Counter()
@@ -137,7 +138,7 @@ class LedgerSearcher(TrialSource):
         """Members of a crew now: towards the end of the budget no crew takes what others could train."""
         alone = sum(not live.in_crew for members in self.live.values() for live in members.values())
         to_share = self.ledger.n_trials - self.ledger.ended() - alone  # those that were interrupted are among them
-        return max(1, min(self.crew, math.ceil(to_share / (2 * self.concurrent))))
+        return max(1, min(self.crew, math.ceil(to_share / self.shares)))
 
     def _take(self, wanted: int, *, stackable: bool = False) -> list[tuple[Asked, TrainConfig]]:
         """Return up to ``wanted`` trials to begin now; with ``stackable`` such as can be in a crew."""

@@ -66,16 +66,20 @@ def load_study(
     Raises:
         ConfigError: every fault with its path, rule, value and nearest valid name.
     """
-    source = str(file)
     config = read_study_file(file, assignments, options)
     try:
-        base_tree = _absolute(config.base)
-        space = build_space(config.search_space, base_tree, make_config(base_tree))
-        space.check()
-        study = Study(name or name_of(file), config, space, _points(config, space))
-        _check_together(study)
+        return make_study(name or name_of(file), config)
     except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def make_study(name: str, config: StudyConfig) -> Study:
+    """Return the study of a file's content; raise ConfigError."""
+    base_tree = absolute_paths(config.base)
+    space = build_space(config.search_space, base_tree, make_config(base_tree))
+    space.check()
+    study = Study(name, config, space, _points(config, space))
+    _check_together(study)
     return study
 
 
@@ -89,8 +93,8 @@ def reported_metrics() -> list[str]:
     return ["selection/best", "selection/value", "val_observed/mAP", *(f"val/{name}" for name in names)]
 
 
-def _absolute(tree: dict[str, Any]) -> dict[str, Any]:
-    """Make file names absolute, because workers may run in another folder."""
+def absolute_paths(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration tree with absolute file names, because workers may run in another folder."""
     for path in ("data.root", "model.weights", "data.observation.path", "method.prior_file", "method.graph_file"):
         value = _value_at(tree, path)
         if isinstance(value, str) and (path == "data.root" or _exists(value)):

@@ -189,14 +189,20 @@ def cached_bundle(config: TrainConfig) -> Bundle:
     """Return the data of a configuration, shared by all trials of this process that read the same."""
     tree = config.tree()
     names = {"data", "mode"} | (set() if config.mode == "end_to_end" else {"model", "device"})
-    kept = {name: tree[name] for name in names}
-    return _bundle(json.dumps(kept, sort_keys=True))
+    return _bundle(_DataOf(json.dumps({name: tree[name] for name in names}, sort_keys=True), config))
+
+
+@dataclass(frozen=True)
+class _DataOf:
+    """A configuration, of which only that counts which decides what is read."""
+
+    key: str
+    config: TrainConfig = field(compare=False)
 
 
 @lru_cache(maxsize=2)
-def _bundle(text: str) -> Bundle:
-    config = make_config(json.loads(text))
-    return load_bundle(config, device=pick_device(config.device))
+def _bundle(data: _DataOf) -> Bundle:
+    return load_bundle(data.config, device=pick_device(data.config.device))
 
 
 def running_best(task: Task, best: list[tuple[int, float]], report: EpochReport) -> tuple[int, float]:

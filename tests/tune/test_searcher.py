@@ -321,7 +321,7 @@ class CrewDriver(Driver):
             stopping=lambda: self.stopping,
             crew=crew_limit(self.ledger.study.config, n_trials, concurrent=concurrent, gpu=0.0),
             orders=self.book,
-            concurrent=concurrent,
+            shares=2 * concurrent,
         )
         self.scheduler = PrunerScheduler(self.searcher)
         self.numbers: dict[str, int] = {}

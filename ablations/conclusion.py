@@ -1,0 +1,83 @@
+"""The end of a launch: statistics, tables and figures from what is stored; MLflow told; the links printed."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from ablations.grid import Grid
+from ablations.grid_runs import GridRuns
+from ablations.outcomes import read_outcome
+from ablations.plan import CellPlan
+from ablations.report import write_summary
+from ablations.summary import CellSummary, GridSummary, summarise
+from ablations.terminal_table import render
+from tune.folders import StudyFolder
+from tune.terminal import plml_command
+
+
+def conclude(grid: Grid, plans: Sequence[CellPlan], folder: StudyFolder, runs: GridRuns, console: Console) -> None:
+    """Compute, print, write and tell MLflow what the grid has found so far."""
+    outcome = read_outcome(grid, plans)
+    if not any(cell.runs for cell in outcome.cells):
+        runs.drain()
+        return
+    with console.status("computing statistics ..."):
+        summary = summarise(outcome, test=grid.config.test)
+    console.print(render(summary))
+    with console.status("drawing figures ...") as status:
+        files = write_summary(summary, folder.path)
+        if grid.config.criteria:
+            status.update("comparing selection criteria ...")
+            from ablations.criteria import write_criteria
+
+            files += write_criteria(grid, plans, folder.path, console)
+        runs.deliver(plans, lambda left: status.update(f"delivering to MLflow, {left} runs left ..."))
+        status.update("delivering tables and figures to MLflow ...")
+        _tell(grid, plans, summary, files, folder.path, runs)
+    _links(files, runs, console)
+
+
+def cell_figures(cell: CellSummary, metric: str) -> dict[str, float]:
+    """Return a cell's numbers by MLflow's metric names; the mean bears the name of the figure itself, too."""
+    named = {f"{metric}/{name}": value for name, value in cell.figures().items()}
+    return {metric: cell.mean, **named} if cell.mean is not None else named
+
+
+def _tell(
+    grid: Grid,
+    plans: Sequence[CellPlan],
+    summary: GridSummary,
+    files: Sequence[Path],
+    folder: Path,
+    runs: GridRuns,
+) -> None:
+    metric = summary.outcome.metric
+    for plan, cell in zip(plans, summary.cells, strict=True):
+        runs.write_cell(plan, cell_figures(cell, metric), {})
+    means = [cell.mean for cell in summary.cells if cell.mean is not None]
+    done = sum(len(cell.runs) for cell in summary.outcome.cells)
+    figures = {"runs": float(done), "cells": float(len(means)), f"{metric}/best": max(means)}
+    report = next(file for file in files if file.suffix == ".md" and file.stem.startswith("report"))
+    complete = all(cell.complete for cell in summary.outcome.cells)
+    runs.write_grid(report.read_text(encoding="utf-8"), files, folder, figures, complete=complete)
+    runs.publish([name for name, factor in grid.factors.items() if len(factor.levels) > 1])
+
+
+def _links(files: Sequence[Path], runs: GridRuns, console: Console) -> None:
+    """What to look at next."""
+    lines = [
+        (name, str(file))
+        for name, kind in (("report", ".md"), ("LaTeX", ".tex"))
+        for file in files
+        if file.suffix == kind and file.stem.startswith(("report", "table"))
+    ]
+    if runs.experiment is not None:
+        if runs.tracker.ui_command:
+            lines.append(("MLflow", runs.tracker.ui_command))
+        lines.append(("pages" if runs.tracker.ui_command else "MLflow", runs.tracker.experiment_url(runs.experiment)))
+    lines.append(("select", f"{plml_command()} reselect {shlex.quote(str(files[0].parent.parent / 'runs'))}"))
+    for name, text in lines:
+        console.print(f"{name:8}  {escape(text)}", soft_wrap=True)

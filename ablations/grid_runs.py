@@ -1,0 +1,286 @@
+"""The MLflow side of a grid: one run a training, one a cell with its statistics, one that sums the grid up.
+
+Everything told here stands in run folders as well, so MLflow may be away: what is missing is delivered at the end, or
+by the next launch. A training that another grid has made before is told to this grid's experiment, too.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ablations.grid import Grid
+from ablations.plan import CellPlan, CellRun
+from ablations.store import finished_reports
+from plml.config import TrainConfig
+from plml.report import EpochReport
+from plml.report_log import read_reports
+from plml.tracking import Tracker, TrackingError
+from plml.tracking_view import method_colors
+from tune.run_queue import PlannedRun
+
+T = TypeVar("T")
+QUIET_S = 60.0  # pause after a failed call
+
+
+class GridRuns:
+    """Runs of one grid in the MLflow experiment ``plml/GRID``.
+
+    Args:
+        uri: tracking URI.
+        grid: the grid.
+        warn: tells the user, one line.
+
+    Raises:
+        TrackingError: the URI cannot be used by several processes.
+    """
+
+    def __init__(self, uri: str, grid: Grid, warn: Callable[[str], None]) -> None:
+        self.uri: str | None = uri
+        self.grid, self.warn = grid, warn
+        self.tracker = Tracker(uri)
+        self.experiment: str | None = None
+        self.cells: dict[str, CellRun] = {}  # by key of the run
+        self._known: dict[str, str] = {}  # run id by name of its folder
+        self._complete: set[str] = set()  # names of folders whose runs are told to the end
+        self._named: dict[tuple[str, str], str] = {}  # run id by kind and cell
+        self._lock = threading.RLock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="plml-mlflow")
+        self._told: list[Future[None]] = []
+        self._quiet_until = 0.0
+        self._warned = False
+        self._colors = method_colors([cell.label for cell in grid.cells])
+
+    def expect(self, runs: Sequence[CellRun]) -> None:
+        """Know to which cells runs belong before they begin."""
+        self.cells |= {run.planned.key: run for run in runs}
+
+    # -- for the queue ------------------------------------------------------------------------------------
+
+    def begin(self, run: PlannedRun) -> str | None:
+        """Return the run that a worker is to write to, made or opened again; None when MLflow is not to be had."""
+        return self._guarded(lambda: self._open(self.cells[run.key], "RUNNING"))
+
+    def end(self, run: PlannedRun, state: str, detail: str) -> None:
+        """Tell how a run ended, by a thread; returns at once."""
+        self._told.append(self._thread.submit(self._end, self.cells[run.key], state, detail))
+
+    def _end(self, run: CellRun, state: str, detail: str) -> None:
+        self._guarded(lambda: self._deliver(run, state, detail))
+
+    # -- the whole grid -----------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Make database and experiment, before any worker touches the store, and see what is there."""
+        self._guarded(self._look)
+
+    def drain(self) -> None:
+        """Wait until the thread has told everything."""
+        for told in self._told:
+            told.result()
+        self._told = []
+
+    def deliver(self, plans: Sequence[CellPlan], progress: Callable[[int], None] | None = None) -> None:
+        """Tell every finished run that the store does not know to its end; mark those that no cell has any more."""
+        self._quiet_until = 0.0
+        self.drain()
+        self.open()
+        runs = [run for plan in plans for run in plan.runs]
+        late = [run for run in runs if run.finished and run.planned.folder.name not in self._complete]
+        for left, run in zip(range(len(late), 0, -1), late, strict=True):
+            if progress is not None:
+                progress(left)
+            self._end(run, "COMPLETE", "")
+        current = {run.planned.folder.name for run in runs}
+        for name, identifier in self._known.items():
+            if name not in current:
+                self._guarded(lambda run=identifier: self.tracker.set_tags(run, {"plml.kind": "superseded"}))  # type: ignore[misc]
+
+    def write_cell(self, plan: CellPlan, figures: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Write a cell's statistics to its aggregate run.
+
+        Args:
+            plan: the cell.
+            figures: by MLflow's metric names; replace those of an earlier launch.
+            tags: further tags.
+        """
+        cell = plan.cell
+        own = {
+            **self._tags(cell.config, cell.label),
+            "plml.kind": "cell",
+            "plml.state": "COMPLETE" if sum(run.finished for run in plan.runs) == plan.planned else "INCOMPLETE",
+            **tags,
+        }
+        params = {**self._levels(cell.label), **cell.config.flat()}
+        self._guarded(lambda: self._write_named("cell", cell.label, params, figures, own, len(plan.runs)))
+
+    def write_grid(
+        self, notes: str, files: Sequence[Path], folder: Path, figures: Mapping[str, float], *, complete: bool
+    ) -> None:
+        """Write conclusion, tables and figures to the grid's own run.
+
+        Args:
+            notes: Markdown, shown as the run's description.
+            files: artifacts, under ``folder``.
+            folder: of the grid.
+            figures: by MLflow's metric names.
+            complete: nothing is left to train.
+        """
+        state = "COMPLETE" if complete else "INCOMPLETE"
+        clean = any(cell.config.selection.labels == "clean" for cell in self.grid.cells)
+        tags = {
+            "plml.kind": "grid",
+            "plml.grid": self.grid.name,
+            "plml.state": state,
+            "plml.selection_clean": str(clean).lower(),
+            "mlflow.note.content": notes[:8000],
+        }
+
+        def write() -> None:
+            grid = self.grid.config.model_dump(exclude={"base", "factors", "tune_per_cell"})
+            params = {f"grid.{key}": value for key, value in grid.items() if value not in (None, [], {})}
+            run = self._write_named("grid", "", params, figures, tags, 0)
+            for file in files:
+                under = file.parent.relative_to(folder)
+                self.tracker.log_artifact(run, file, "" if under == Path() else str(under))
+
+        self._guarded(write)
+
+    def publish(self, axes: Sequence[str]) -> None:
+        """Set up the page that :meth:`Tracker.experiment_url` opens."""
+        if self.experiment is not None:
+            experiment, metric = self.experiment, self.grid.config.metric
+            columns = ["cell", *axes]
+            self._guarded(
+                lambda: self.tracker.publish_view(experiment, metric=metric, maximize=True, axes=axes, columns=columns)
+            )
+
+    # -- single runs --------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        if self.experiment is not None:
+            return
+        experiment = self.tracker.open_experiment(f"plml/{self.grid.name}")
+        for run, tags in self.tracker.run_tags(experiment).items():
+            if tags.get("plml.grid") != self.grid.name:
+                continue
+            if tags.get("plml.kind") in ("cell", "grid"):
+                self._named[tags["plml.kind"], tags.get("plml.cell", "")] = run
+            elif tags.get("plml.kind") == "run":
+                self._known[tags["plml.run"]] = run
+                if tags.get("plml.state") == "COMPLETE":
+                    self._complete.add(tags["plml.run"])
+        self.experiment = experiment
+
+    def _open(self, run: CellRun, state: str) -> str:
+        """Return the id of a training's run, made or opened again."""
+        self._look()
+        assert self.experiment is not None
+        name, config = run.planned.folder.name, run.planned.config
+        known = self._known.get(name)
+        if known is not None:
+            self.tracker.reopen_run(known)
+            self.tracker.set_tags(known, {"plml.state": state})
+            return known
+        tags = {
+            **self._tags(config, run.cell.label),
+            "plml.kind": "run",
+            "plml.run": name,
+            "plml.state": state,
+            "plml.seed": str(config.seed),
+            "plml.observation_seed": str(config.data.observation_seed),
+            "plml.folder": str(run.planned.folder),
+            "mlflow.runColor": self._colors[run.cell.label],
+        }
+        label = f"{run.cell.label}, seed {run.seed}" + (
+            f", labels {run.label_draw}" if len(self.grid.config.label_draws) > 1 else ""
+        )
+        params = {**self._levels(run.cell.label), **config.flat()}
+        self._known[name] = self.tracker.create_run(self.experiment, label, params=params, tags=tags)
+        return self._known[name]
+
+    def _deliver(self, run: CellRun, state: str, detail: str) -> None:
+        folder, name = run.planned.folder, run.planned.folder.name
+        new = name not in self._known
+        identifier = self._open(run, state)
+        told = set() if new else self.tracker.delivered_epochs(identifier)
+        reports = [report for report in read_reports(folder) if report.epoch not in told]
+        status = {"COMPLETE": "FINISHED", "FAILED": "FAILED", "INTERRUPTED": "KILLED"}[state]
+        tags = {"plml.state": state} | ({"plml.error": detail} if detail else {})
+        if state == "COMPLETE":
+            self._attach(run, identifier)
+        self.tracker.write_run(identifier, reports=reports, tags=tags, status=status)  # type: ignore[arg-type]
+        if state == "COMPLETE":
+            self._complete.add(name)
+
+    def _attach(self, run: CellRun, identifier: str) -> None:
+        """Store what the run learned from, and its checkpoint if that is asked for."""
+        from tune.standings import read_result
+
+        result, data = read_result(run.planned.folder), run.planned.config.data
+        if result is not None:
+            self.tracker.log_dataset(
+                identifier,
+                name=data.name,
+                digest=str(result["data_digest"]),
+                setting=data.observation["name"],
+                source=data.root or "",
+            )
+        if self.grid.config.track.checkpoints and finished_reports(run.planned.folder) is not None:
+            for name in ("config.yaml", "result.json"):
+                self.tracker.log_artifact(identifier, run.planned.folder / name)
+            self.tracker.log_artifact(identifier, run.planned.folder / "best.pt", "checkpoint")
+
+    def _write_named(
+        self,
+        kind: str,
+        cell: str,
+        params: Mapping[str, Any],
+        figures: Mapping[str, float],
+        tags: Mapping[str, str],
+        step: int,
+    ) -> str:
+        """Write figures to the run of a cell or of the grid, made if it is not there; return its id."""
+        self._look()
+        assert self.experiment is not None
+        run = self._named.get((kind, cell))
+        if run is None:
+            label = f"{self.grid.name}: {cell}" if cell else self.grid.name
+            run = self.tracker.create_run(self.experiment, label, params=params, tags=tags)
+            self._named[kind, cell] = run
+        reports = [EpochReport(step, dict(figures), time.time())] if figures else []
+        self.tracker.write_run(run, reports=reports, tags=tags, status="FINISHED")
+        return run
+
+    def _tags(self, config: TrainConfig, label: str) -> dict[str, str]:
+        return {
+            "plml.grid": self.grid.name,
+            "plml.cell": label,
+            "plml.baseline": str(label == self.grid.baseline.label).lower(),
+            "plml.method": config.method["name"],
+            "plml.setting": config.data.observation["name"],
+            "plml.fingerprint": config.fingerprint,
+            "plml.selection": config.selected_by,
+            "plml.selection_clean": str(config.selection.labels == "clean").lower(),
+        }
+
+    def _levels(self, label: str) -> dict[str, str]:
+        """The cell's levels as parameters, so that MLflow can group and filter by them."""
+        cell = next(cell for cell in self.grid.cells if cell.label == label)
+        return {"cell": label, **{name: level.name for name, level in cell.levels.items()}}
+
+    def _guarded(self, call: Callable[[], T]) -> T | None:
+        """Run ``call``; on trouble warn once, be quiet for a while and return None."""
+        if time.monotonic() < self._quiet_until:
+            return None
+        try:
+            with self._lock:  # the thread and the driver write in turn
+                return call()
+        except TrackingError as error:
+            self._quiet_until = time.monotonic() + QUIET_S
+            if not self._warned:
+                self.warn(f"MLflow: {error}; the grid goes on, and the same command delivers everything later")
+            self._warned = True
+            return None

@@ -1,0 +1,147 @@
+"""One launch of a grid: check, lock, find what is done, train the rest, conclude."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from rich.markup import escape
+from rich.table import Table
+
+from ablations.grid import Grid, load_grid
+from ablations.grid_file import GRIDS, find_grid, grid_names
+from ablations.plan import CellPlan, missing_runs, open_searches, plan_cells
+from ablations.run import grid_options
+from ablations.store import Store
+from plml.checkpoint import write_text
+from plml.errors import ConfigError
+from plml.schema import read_yaml
+from tune.folders import StudyFolder
+from tune.terminal import make_console, python_command
+
+if TYPE_CHECKING:
+    from ablations.grid_runs import GridRuns
+
+DONE, FAILED, INTERRUPTED = 0, 3, 4
+
+console = make_console()
+
+
+def list_grids(options: argparse.Namespace) -> int:
+    """Print the grids that come with the project and those begun in the output folder."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("grid")
+    table.add_column("description")
+    for name in grid_names():
+        tree = read_yaml((GRIDS / f"{name}.yaml").read_text(encoding="utf-8"), name)
+        table.add_row(name, escape(str(tree.get("description", ""))))
+    for file in sorted(_home(options).glob("*/grid.yaml")):
+        table.add_row(file.parent.name, f"[dim]begun in {escape(str(file.parent))}[/dim]")
+    console.print(table)
+    return DONE
+
+
+def launch(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Start a grid, continue it, or rebuild its report; return the exit code of :mod:`ablations.run`."""
+    grid = read_grid(options)
+    store = Store(_home(options))
+    if options.dry_run:
+        from ablations.preview import dry_run
+
+        return dry_run(grid, plan_cells(grid, store), console)
+    from plml.tracking import check_uri
+
+    uri = check_uri(options.tracking_uri or f"sqlite:///{_output(options)}/mlflow.db")
+    folder = store.grid(grid.name)
+    if options.report and not folder.path.is_dir():
+        raise ConfigError(f"--report: {folder.path} is not a folder; nothing of grid '{grid.name}' has been trained")
+    with folder.hold():
+        return run_grid(grid, store, folder, uri, options, continue_line(arguments))
+
+
+def read_grid(options: argparse.Namespace) -> Grid:
+    """Read the grid with everything the command line says about it."""
+    file = find_grid(options.grid, _home(options))
+    return load_grid(file, options.assignments, output=_output(options), options=grid_options(options))
+
+
+def continue_line(arguments: Sequence[str]) -> str:
+    """Return the command that continues the grid."""
+    script = Path(sys.argv[0]) if sys.argv[0].endswith("run.py") else Path("ablations/run.py")
+    return shlex.join([python_command(), str(script), *arguments])
+
+
+def run_grid(grid: Grid, store: Store, folder: StudyFolder, uri: str, options: argparse.Namespace, command: str) -> int:
+    """Train what is left of a grid whose lock is held, and conclude; return the exit code."""
+    from ablations.conclusion import conclude
+
+    write_text(folder.path / "grid.yaml", dump_grid(grid))
+    plans = plan_cells(grid, store)
+    _head(grid, folder, plans, command)
+    runs = None
+    interrupted, failures = False, dict[str, str]()
+    if not options.report and (open_searches(plans) or missing_runs(plans)):
+        from ablations.training import train
+
+        interrupted, failures, runs = train(grid, store, folder, plans, uri, options, console)
+        plans = plan_cells(grid, store)
+    runs = runs or _runs(grid, uri)
+    conclude(grid, plans, folder, runs, console)
+    return _verdict(plans, failures, command, interrupted=interrupted)
+
+
+def _runs(grid: Grid, uri: str) -> "GridRuns":
+    from ablations.grid_runs import GridRuns
+
+    return GridRuns(uri, grid, warn=lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
+
+
+def dump_grid(grid: Grid) -> str:
+    """Return the grid as YAML, overrides applied; :func:`ablations.grid.load_grid` reads it back."""
+    tree = grid.config.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def _head(grid: Grid, folder: StudyFolder, plans: Sequence[CellPlan], command: str) -> None:
+    """Say what the grid is, and how much of it is done."""
+    planned = sum(plan.planned for plan in plans)
+    done = sum(run.finished for plan in plans for run in plan.runs)
+    lines = [
+        ("grid", f"{grid.name}: {len(plans)} cells, {planned} runs; compared with '{grid.baseline.label}'"),
+        ("folder", str(folder.path)),
+        ("continue", command),
+    ]
+    if tuning := grid.config.tune_per_cell:
+        searched = [plan for plan in plans if plan.search is not None]
+        ended = sum(not plan.waits for plan in searched)
+        lines.insert(1, ("search", f"{tuning.n_trials} trials a cell, {ended} of {len(searched)} searches done"))
+    for name, text in lines:
+        console.print(f"{name:8}  {escape(text)}", soft_wrap=True)
+    if done:
+        console.print(f"{done} of {planned} runs are done already")
+
+
+def _verdict(plans: Sequence[CellPlan], failures: dict[str, str], command: str, *, interrupted: bool) -> int:
+    planned = sum(plan.planned for plan in plans)
+    done = sum(run.finished for plan in plans for run in plan.runs)
+    if done == planned:
+        return DONE
+    if failures:
+        console.print(f"[red]{len(failures)} runs failed[/red]; the same command tries them again")
+        for detail in list(dict.fromkeys(failures.values()))[:5]:
+            console.print(f"  {escape(detail)}", soft_wrap=True)
+    why = "interrupted" if interrupted else "stopped"
+    console.print(f"[yellow]{why} after {done} of {planned} runs; nothing is lost. To continue:[/yellow]")
+    console.print(f"  {escape(command)}", soft_wrap=True)
+    return INTERRUPTED if interrupted else FAILED if not done else DONE
+
+
+def _output(options: argparse.Namespace) -> Path:
+    return Path(options.output_dir).expanduser().absolute()
+
+
+def _home(options: argparse.Namespace) -> Path:
+    return _output(options) / "ablations"

@@ -1,0 +1,120 @@
+"""Start an ablation grid, continue it, or rebuild its report: ``python ablations/run.py --grid NAME|FILE.yaml``.
+
+Only arguments live here; what runs is imported once they are known, so ``--help`` answers at once.
+"""
+
+import argparse
+import gc
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":
+    # The script's own folder comes first on the path and would let its modules hide others of the same name.
+    sys.path[0] = str(ROOT)
+
+WRONG_INPUT, INTERRUPTED, HELD = 2, 4, 5
+
+_EPILOG = """\
+examples:
+  python ablations/run.py --grid digits_boostlu               run a grid, or continue it
+  python ablations/run.py --grid cole_losses --set data.root=VOCdevkit --set model.weights=mobilenet_v2.safetensors
+  python ablations/run.py --grid my_grid.yaml --dry-run       cells, runs, and how long they would take
+  python ablations/run.py --grid digits_boostlu --report      tables and figures again, from what is stored
+
+exit codes: 0 done, 2 wrong input, 3 all runs failed, 4 interrupted (the same command continues),
+            5 another process runs this grid
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the grid runner."""
+    parser = argparse.ArgumentParser(
+        prog="python ablations/run.py",
+        description="Compare configurations over seeds and label draws: start a grid, or continue it where it stands.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_argument_group("what to run")
+    what.add_argument("--grid", metavar="NAME|FILE.yaml", help="a grid in ablations/grids, a file, or one begun before")
+    what.add_argument("--list", action="store_true", help="list the grids and stop")
+    what.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        dest="assignments",
+        help="override a path of the base configuration or a key of the grid, e.g. data.root=DIR (repeatable)",
+    )
+    what.add_argument("--report", action="store_true", help="rebuild tables and figures from stored runs; no training")
+    budget = parser.add_argument_group("budget")
+    budget.add_argument("--trials", type=int, metavar="N", help="trials of each cell's search (tune_per_cell.n_trials)")
+    budget.add_argument("--time-budget", metavar="TIME", help="stop this launch after 90s, 30m, 8h")
+    where = parser.add_argument_group("where")
+    where.add_argument("--output-dir", default="results", metavar="DIR", help="everything (default: ./results)")
+    where.add_argument("--tracking-uri", metavar="URI", help="MLflow store (default: sqlite:///OUTPUT_DIR/mlflow.db)")
+    where.add_argument(
+        "--storage", metavar="URL", help="Optuna storage of the cells' searches (default: journal files)"
+    )
+    where.add_argument("--address", help="a running Ray cluster; default: this machine alone")
+    size = parser.add_argument_group("resources of a run")
+    size.add_argument("--gpus-per-trial", type=float, metavar="G", help="0, a fraction, or 1")
+    size.add_argument("--cpus-per-trial", type=int, metavar="C")
+    size.add_argument("--max-concurrent", type=int, metavar="M", help="runs at once; default: as many as fit")
+    other = parser.add_argument_group("before it starts")
+    other.add_argument("--dry-run", action="store_true", help="print cells, runs and estimated time; write nothing")
+    return parser
+
+
+def grid_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return ``{dotted grid key: value}`` of what the command line gives."""
+    given = {
+        "tune_per_cell.n_trials": options.trials,
+        "time_budget": options.time_budget,
+        "resources.gpu": options.gpus_per_trial,
+        "resources.cpu": options.cpus_per_trial,
+        "resources.max_concurrent": options.max_concurrent,
+    }
+    return {path: value for path, value in given.items() if value is not None}
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Find misspelt keys before training code is imported, which takes longer than everything else."""
+    from ablations.grid_file import find_grid, read_grid_file
+
+    output = Path(options.output_dir).expanduser().absolute()
+    read_grid_file(find_grid(options.grid, output / "ablations"), options.assignments, grid_options(options))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one grid; return the exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if not options.grid and not options.list:
+        parser.error("--grid NAME|FILE.yaml is required (--list shows the names)")
+    from plml.errors import PlmlError
+
+    try:
+        if not options.list:
+            _check(options)
+        gc.disable()  # imports make a million objects, and none of them goes
+        from ablations import launch
+
+        gc.freeze()
+        gc.enable()
+        if options.list:
+            return launch.list_grids(options)
+        return launch.launch(options, list(arguments or sys.argv[1:]))
+    except PlmlError as error:
+        held = type(error).__name__ == "StudyHeldError"
+        sys.stderr.write(f"error: {error}\n")
+        return HELD if held else WRONG_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command continues the grid\n")
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
