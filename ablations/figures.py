@@ -54,35 +54,28 @@ def draw_figures(summary: GridSummary, folder: Path) -> list[Path]:
 
 
 def draw_interaction(summary: GridSummary) -> "Figure | None":
-    """Mean figure by the levels of one factor, a line for each level of another, over all other factors."""
+    """Mean figure by the levels of one factor, a line for each level of another, over all other factors.
+
+    Where a mean is that of a single cell, small dots are its runs.
+    """
     pairs = [pair for pair in combinations(summary.outcome.factors, 2) if _crossed(summary, *pair)][:MAX_PANELS]
     if not pairs:
         return None
     figure, panels = new_panels(len(pairs), 6.0 if len(pairs) == 1 else 4.4, 3.8)
-    runs = [value for cell in summary.outcome.cells for value in figures_of(summary.outcome, cell).values()]
-    room = 0.1 * max(max(runs) - min(runs), 0.5)
     for axes, (lines, across) in zip(panels, pairs, strict=True):
         levels = _levels(summary, across)
         for number, level in enumerate(_levels(summary, lines)):
-            at, means, halves = [], [], []
+            color, at, means = PALETTE[number % len(PALETTE)], [], []
             for place, other in enumerate(levels):
-                cells = [
-                    cell
-                    for cell in summary.cells
-                    if cell.levels.get(lines) == level and cell.levels.get(across) == other and cell.mean is not None
-                ]
-                if cells:
+                runs = _runs_at(summary, {lines: level, across: other})
+                if runs:
                     at.append(place + 0.03 * (number - 1))
-                    means.append(fmean(cell.mean for cell in cells if cell.mean is not None))
-                    alone = cells[0].interval if len(cells) == 1 else None
-                    halves.append(0.0 if alone is None else means[-1] - alone[0])
-            color = PALETTE[number % len(PALETTE)]
-            axes.errorbar(
-                at, means, yerr=halves if any(halves) else None, color=color, marker="o", capsize=3, label=level
-            )
+                    means.append(fmean(map(fmean, runs)))
+                    if len(runs) == 1:  # a cell, not a mean of several
+                        axes.scatter([at[-1]] * len(runs[0]), runs[0], s=10, color=color, alpha=0.45, linewidths=0)
+            axes.plot(at, means, color=color, marker="o", linewidth=1.8, label=level)
         axes.set_xticks(range(len(levels)), levels, rotation=30 if max(map(len, levels)) > 9 else 0)
-        # The runs decide what is shown: an interval from two label draws alone may be longer than all of them.
-        axes.set(xlabel=across, xlim=(-0.4, len(levels) - 0.6), ylim=(min(runs) - room, max(runs) + room))
+        axes.set(xlabel=across, xlim=(-0.4, len(levels) - 0.6))
         axes.legend(title=lines, fontsize=8, title_fontsize=8)
         axes.grid(axis="y", **GRID)
     panels[0].set_ylabel(f"{summary.outcome.metric}, percent")
@@ -153,6 +146,12 @@ def _best_compared(summary: GridSummary, block: str) -> CellSummary | None:
 
 def _levels(summary: GridSummary, factor: str) -> list[str]:
     return list(dict.fromkeys(cell.levels[factor] for cell in summary.cells if factor in cell.levels))
+
+
+def _runs_at(summary: GridSummary, levels: dict[str, str]) -> list[list[float]]:
+    """Return the figures of every cell with these levels that has some."""
+    cells = [c for c in summary.outcome.cells if all(c.levels.get(name) == level for name, level in levels.items())]
+    return [list(found.values()) for cell in cells if (found := figures_of(summary.outcome, cell))]
 
 
 def _crossed(summary: GridSummary, one: str, other: str) -> bool:

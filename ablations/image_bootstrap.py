@@ -4,11 +4,14 @@ Every run that was scored on the same test images meets the same resamples, so d
 image by image. This says nothing about other seeds or label draws; :mod:`ablations.crossed` does.
 
 mAP of a resample is too high on average: an image that was drawn twice stands right above itself. Percentiles of
-resamples are therefore off; the interval here corrects their bias by the share of resamples below the mAP itself (Efron,
-Canadian Journal of Statistics 9, 1981). An acceleration on top of it (BCa) changed nothing (``docs/statistics.md``).
+resamples are therefore off; the interval here corrects their bias by the share of resamples below the mAP itself
+(Efron, Canadian Journal of Statistics 9, 1981). An acceleration on top of it (BCa) changed nothing
+(``docs/statistics.md``).
 """
 
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,14 +36,14 @@ class ImageBootstrap:
     def __init__(self, resamples: int = RESAMPLES, seed: int = 0) -> None:
         self.resamples, self.seed = resamples, seed
         self._weights: dict[int, Array] = {}  # by number of images
-        self._of_cell: dict[str, tuple[Array, Array] | None] = {}
+        self._of_run: dict[Path, tuple[bytes, Array] | None] = {}
 
     def of_cell(self, cell: CellOutcome) -> Array | None:
         """Return the mean over the cell's runs of their test mAP in percent, (1 + R,): itself, then of each resample.
 
         None if some run has no test scores, or if its runs were scored on different images.
         """
-        found = self._scored(cell)
+        found = self._mean(cell.runs)
         return None if found is None else found[1]
 
     def of_difference(self, cell: CellOutcome, baseline: CellOutcome) -> Array | None:
@@ -49,31 +52,26 @@ class ImageBootstrap:
         None if there is no such pair or if the two were not scored on the same images.
         """
         pairs = {run.pair for run in cell.runs} & {run.pair for run in baseline.runs}
-        mine, theirs = (_only(pairs, of) for of in (cell, baseline))
-        one, other = self._scored(mine), self._scored(theirs)
-        if one is None or other is None or not np.array_equal(one[0], other[0]):
-            return None
-        return one[1] - other[1]
+        one, other = (self._mean([run for run in of.runs if run.pair in pairs]) for of in (cell, baseline))
+        return one[1] - other[1] if one and other and one[0] == other[0] else None
 
-    def _scored(self, cell: CellOutcome) -> tuple[Array, Array] | None:
-        """Return test labels (N, L) and mean mAP (1 + R,); computed once for the same runs."""
-        key = " ".join(run.fingerprint for run in cell.runs)
-        if key not in self._of_cell:
-            self._of_cell[key] = self._score(cell.runs)
-        return self._of_cell[key]
-
-    def _score(self, runs: Sequence[RunOutcome]) -> tuple[Array, Array] | None:
-        if not runs:
+    def _mean(self, runs: Sequence[RunOutcome]) -> tuple[bytes, Array] | None:
+        """Return the test labels that all runs share, and their mean mAP (1 + R,)."""
+        found = [scored for run in runs if (scored := self._scored(run)) is not None]
+        if not found or len(found) < len(runs) or len({labels for labels, _ in found}) > 1:
             return None
-        labels: Array | None = None
-        total = np.zeros(1 + self.resamples)
-        for run in runs:
+        return found[0][0], np.mean([maps for _, maps in found], axis=0)
+
+    def _scored(self, run: RunOutcome) -> tuple[bytes, Array] | None:
+        """Return the digest of a run's test labels, and its mAP (1 + R,); computed once."""
+        if run.folder not in self._of_run:
             read = read_test_scores(run)
-            if read is None or (labels is not None and not np.array_equal(labels, read[1])):
-                return None
-            labels = read[1]
-            total += weighted_mean_average_precision(*read, self.weights(len(labels)))
-        return (labels, total / len(runs)) if labels is not None else None
+            if read is not None:
+                scores, labels = read
+                digest = hashlib.sha256(repr(labels.shape).encode() + labels.tobytes()).digest()
+                maps = weighted_mean_average_precision(scores, labels, self.weights(len(labels)))
+            self._of_run[run.folder] = None if read is None else (digest, maps)
+        return self._of_run[run.folder]
 
     def weights(self, images: int) -> Array:
         """Return how often each image counts: once, and as often as each resample has it, (N, 1 + R) float32."""
@@ -117,9 +115,3 @@ def bias_corrected_interval(values: Array, level: float = 0.95) -> tuple[float, 
     bias = ndtri(np.clip(share, rarest, 1 - rarest))
     low, high = np.quantile(resampled, ndtr(2 * bias + ndtri([(1 - level) / 2, (1 + level) / 2])))
     return float(low), float(high)
-
-
-def _only(pairs: set[tuple[int, int]], cell: CellOutcome) -> CellOutcome:
-    """Return the cell with the runs of ``pairs`` only."""
-    runs = tuple(run for run in cell.runs if run.pair in pairs)
-    return CellOutcome(cell.label, cell.levels, runs, planned=cell.planned)

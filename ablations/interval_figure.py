@@ -90,7 +90,7 @@ def _legend(figure: "Figure", summary: GridSummary) -> None:
     cells = summary.cells
     entries: list[Line2D | Patch] = []
     if any(cell.difference is not None for cell in cells):
-        entries += [dot("mean, significantly off the baseline"), dot("mean, not significant", face="white")]
+        entries += [dot("mean, differs from the baseline"), dot("mean, not significant", face="white")]
         entries.append(dot("baseline", MUTED))
     if any(cell.interval for cell in cells):
         entries.append(Line2D([], [], color=_COLOR, linewidth=1.4, label="95 %, seeds and label draws"))
