@@ -8,7 +8,7 @@ replacement, which at k = n still expects less than the best that was found.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, fsum
+from math import fsum
 from typing import Any
 
 import numpy as np
@@ -58,12 +58,16 @@ def best_of_k(trials: Sequence[TrialOutcome]) -> BestOfK | None:
 
 def _chances(n: int, done: int) -> NDArray[Any]:
     """Return for k = 1 .. n the chance that each complete trial, worst first, is chosen, (n, done)."""
-    lost = n - done  # they stand below all others
-    rows = []
-    for k in range(1, n + 1):
-        draws = comb(n, k) - comb(lost, k)  # with a complete trial in them
-        rows.append([comb(lost + place, k - 1) / draws for place in range(done)])
-    return np.array(rows)
+    from scipy.special import gammaln
+
+    below = n - done + np.arange(done)  # trials that each would beat, those that are not complete among them
+    others = np.arange(n)[:, None]  # k - 1
+    possible = others <= below
+    left = np.where(possible, below - others, 0)
+    logs = gammaln(below + 1) - gammaln(others + 1) - gammaln(left + 1)  # of C(below, k - 1), (n, done)
+    logs = np.where(possible, logs, -np.inf)
+    ways = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return ways / ways.sum(axis=1, keepdims=True)
 
 
 def _shared(chances: NDArray[Any], ordered: NDArray[Any]) -> NDArray[Any]:

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pair = tuple[int, int]
-_NEGLIGIBLE = 1e-12  # of the figures' size squared: what rounding leaves of a variance that is 0
+_NEGLIGIBLE = 1e-24  # of the figures' size squared: what rounding leaves of a variance that is 0
 _SMALLEST_TAIL = 1e-100  # quantiles beyond overflow
 
 

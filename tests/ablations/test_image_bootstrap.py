@@ -48,7 +48,11 @@ def test_differences_are_paired_image_by_image(two_factors: GridOutcome) -> None
     base, cell = two_factors.cells[0], two_factors.cells[1]
     bootstrapped = ImageBootstrap(300)
     assert np.all(bootstrapped.of_difference(base, base) == 0)
-    difference, one, other = bootstrapped.of_difference(cell, base), bootstrapped.of_cell(cell), bootstrapped.of_cell(base)
+    difference, one, other = (
+        bootstrapped.of_difference(cell, base),
+        bootstrapped.of_cell(cell),
+        bootstrapped.of_cell(base),
+    )
     assert difference is not None
     assert one is not None
     assert other is not None
