@@ -84,6 +84,15 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("--out", "-o", required=True, help="folder for the figures, PNG and SVG")
     explain.set_defaults(command="explain")
 
+    register = commands.add_parser("register", help="make a checkpoint a version of a registered model in MLflow")
+    register.add_argument("checkpoint", help="best.pt of a run on images")
+    register.add_argument("--name", required=True, help="of the registered model")
+    register.add_argument("--alias", help="such as champion; it moves only to a version that was chosen by more")
+    register.add_argument("--force", action="store_true", help="move the alias whatever the figures say")
+    register.add_argument("--tracking-uri", help="MLflow store (default: sqlite:///.../results/mlflow.db)")
+    register.add_argument("--weights", help="backbone weights, if they lie elsewhere than in training (linear mode)")
+    register.set_defaults(command="register")
+
     features = commands.add_parser("features", help="extract and store the backbone's features of a data set")
     features.add_argument("config", help="YAML file of a configuration")
     features.add_argument("assignments", nargs="*", metavar="path=value")

@@ -90,7 +90,7 @@ class Tracker(Pages):
                         raise
             raise TrackingError(f"MLflow experiment '{name}' appears and vanishes at {self.shown}")
 
-        identifier, stage = self._call(find_or_create, f"open experiment '{name}'", long=True)
+        identifier, stage = self.call(find_or_create, f"open experiment '{name}'", long=True)
         if stage == "deleted":
             raise TrackingError(
                 f"MLflow experiment '{name}' was deleted; bring it back with "
@@ -115,7 +115,7 @@ class Tracker(Pages):
                 _log_params(run_id, flat_params(params, log_scaled), client)
             return run_id
 
-        return self._call(create, f"create run '{name}'")
+        return self.call(create, f"create run '{name}'")
 
     def complete_params(self, run_id: str, params: Mapping[str, Any], *, log_scaled: Collection[str] = ()) -> None:
         """Log those parameters that the run does not have, because whoever made it was killed in between."""
@@ -125,11 +125,11 @@ class Tracker(Pages):
             missing = {key: text for key, text in flat_params(params, log_scaled).items() if key not in known}
             _log_params(run_id, missing, client)
 
-        self._call(complete, f"log parameters of run {run_id}")
+        self.call(complete, f"log parameters of run {run_id}")
 
     def reopen_run(self, run_id: str) -> None:
         """Set the run's status to RUNNING again."""
-        self._call(lambda client: client.update_run(run_id, status="RUNNING"), f"reopen run {run_id}")
+        self.call(lambda client: client.update_run(run_id, status="RUNNING"), f"reopen run {run_id}")
 
     def end_run(
         self, run_id: str, status: Literal["FINISHED", "FAILED", "KILLED"], tags: Mapping[str, str] | None = None
@@ -137,7 +137,7 @@ class Tracker(Pages):
         """Set tags, then the final status."""
         if tags:
             self.set_tags(run_id, tags)
-        self._call(lambda client: client.set_terminated(run_id, status=status), f"end run {run_id}")
+        self.call(lambda client: client.set_terminated(run_id, status=status), f"end run {run_id}")
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set or replace tags; MLflow keeps 8000 characters of a value."""
@@ -147,12 +147,12 @@ class Tracker(Pages):
 
             client.log_batch(run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
 
-        self._call(tag, f"tag run {run_id}")
+        self.call(tag, f"tag run {run_id}")
 
     def log_reports(self, run_id: str, reports: Iterable[EpochReport]) -> None:
         """Write the metrics of ``reports`` by step; telling a report again changes nothing."""
         for batch in batches(list(reports)):
-            self._call(partial(_log_points, run_id, batch), f"log metrics of run {run_id}")
+            self.call(partial(_log_points, run_id, batch), f"log metrics of run {run_id}")
 
     def write_run(
         self,
@@ -179,13 +179,13 @@ class Tracker(Pages):
         for place, group in enumerate(groups):
             first = place == 0
             write = partial(_write, run_id, group, texts if first else {}, (tags or {}) if first else {})
-            self._call(write, f"write run {run_id}")
+            self.call(write, f"write run {run_id}")
         if status is not None:
-            self._call(lambda client: client.set_terminated(run_id, status=status), f"end run {run_id}")
+            self.call(lambda client: client.set_terminated(run_id, status=status), f"end run {run_id}")
 
     def delivered_epochs(self, run_id: str) -> set[int]:
         """Return the epochs whose reports the store holds."""
-        history = self._call(lambda client: client.get_metric_history(run_id, DELIVERED), f"read run {run_id}")
+        history = self.call(lambda client: client.get_metric_history(run_id, DELIVERED), f"read run {run_id}")
         return {point.step for point in history}
 
     def log_dataset(self, run_id: str, *, name: str, digest: str, setting: str, source: str = "") -> None:
@@ -208,13 +208,13 @@ class Tracker(Pages):
             tags = [InputTag("mlflow.data.context", setting)]
             client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
 
-        self._call(attach, f"attach data set '{name}' to run {run_id}")
+        self.call(attach, f"attach data set '{name}' to run {run_id}")
 
     def log_artifact(self, run_id: str, path: Path, folder: str = "") -> None:
         """Copy a file into the run's artifacts, under ``folder``."""
         if not path.is_file():
             raise TrackingError(f"artifact {path} is not a file")
-        self._call(
+        self.call(
             lambda client: client.log_artifact(run_id, str(path), folder or None),
             f"store {path.name} with run {run_id}",
             long=True,
@@ -222,7 +222,7 @@ class Tracker(Pages):
 
     def log_text(self, run_id: str, text: str, name: str) -> None:
         """Store ``text`` as artifact ``name``."""
-        self._call(lambda client: client.log_text(run_id, text, name), f"store {name} with run {run_id}", long=True)
+        self.call(lambda client: client.log_text(run_id, text, name), f"store {name} with run {run_id}", long=True)
 
     def run_states(self, experiment_id: str) -> dict[str, str]:
         """Return ``{run id: RUNNING | FINISHED | FAILED | KILLED | SCHEDULED}`` of all runs not deleted."""
@@ -236,7 +236,7 @@ class Tracker(Pages):
         token: str | None = None
         while True:
             find = partial(_search, [experiment_id], page_token=token)
-            page = self._call(find, f"list the runs of experiment {experiment_id}", long=True)
+            page = self.call(find, f"list the runs of experiment {experiment_id}", long=True)
             yield from page
             token = page.token
             if not token:
@@ -245,32 +245,32 @@ class Tracker(Pages):
     def find_runs(self, experiment_id: str, tags: Mapping[str, str]) -> list[str]:
         """Return the ids of the runs that bear all of ``tags``, newest first."""
         query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        found = self._call(
+        found = self.call(
             lambda client: client.search_runs([experiment_id], query, max_results=1000), f"look for runs with {query}"
         )
         return [run.info.run_id for run in found]
 
     def delete_run(self, run_id: str) -> None:
         """Move a run to MLflow's trash; ``mlflow gc`` empties it, ``MlflowClient.restore_run`` brings it back."""
-        self._call(lambda client: client.delete_run(run_id), f"delete run {run_id}")
+        self.call(lambda client: client.delete_run(run_id), f"delete run {run_id}")
 
     def publish_view(
         self, experiment_id: str, *, metric: str, maximize: bool, axes: Sequence[str], columns: Sequence[str]
     ) -> None:
         """Set what :meth:`experiment_url` and :meth:`table_url` show; see :func:`plml.tracking_view.view_state`."""
         state = view_state(metric, maximize, axes, columns)
-        self._call(lambda client: client.set_experiment_tag(experiment_id, VIEW_TAG, state), "set up the page")
+        self.call(lambda client: client.set_experiment_tag(experiment_id, VIEW_TAG, state), "set up the page")
 
     def experiment_of(self, run_id: str) -> str:
         """Return the id of the run's experiment."""
-        identifier: str = self._call(lambda client: client.get_run(run_id), f"read run {run_id}").info.experiment_id
+        identifier: str = self.call(lambda client: client.get_run(run_id), f"read run {run_id}").info.experiment_id
         return identifier
 
     def _default_artifacts(self) -> Path:
         file = sqlite_file(self.uri)
         return (file.parent if file else Path.cwd()) / "mlartifacts"
 
-    def _call(self, call: Callable[["MlflowClient"], T], what: str, *, long: bool = False) -> T:
+    def call(self, call: Callable[["MlflowClient"], T], what: str, *, long: bool = False) -> T:
         """Run ``call`` with the client, bounded in time; turn whatever goes wrong into TrackingError."""
 
         def run() -> T:
