@@ -57,6 +57,8 @@ def protocol(summary: GridSummary) -> list[str]:
             f"{DESCRIPTIONS[summary.test]}, two-sided, after Holm's correction over "
             f"{'all comparisons of a block' if outcome.blocks else 'all comparisons'}."
         )
+    if any(cell.seeds > 1 for cell in summary.cells) and all(cell.draws <= 1 for cell in summary.cells):
+        sentences.append("With one label draw, intervals and p values hold for that draw only.")
     if summary.test == "crossed_t" and any(min(cell.seeds, cell.draws) == 2 for cell in summary.cells):
         sentences.append(
             "Where two label draws (or two seeds) are crossed, the test must learn their effect from one degree of "
