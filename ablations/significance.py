@@ -89,33 +89,6 @@ def _signs(n: int) -> NDArray[Any]:
     return np.random.default_rng(0).choice((-1.0, 1.0), size=(SIGN_DRAWS, n))
 
 
-_RANDOMISED[test](np.array(list(differences.values()), dtype=float))
-
-
-def _wilcoxon(values: NDArray[Any]) -> float:
-    from scipy.stats import PermutationMethod, wilcoxon
-
-    values = values[values != 0]  # Wilcoxon's own way with zeros
-    if not len(values):
-        return 1.0
-    tied = len(np.unique(np.abs(values))) < len(values)
-    if not tied and len(values) <= 50:
-        return float(wilcoxon(values, method="exact").pvalue)
-    if len(values) <= ENUMERATED:
-        return float(wilcoxon(values, method=PermutationMethod(n_resamples=2**ENUMERATED)).pvalue)
-    return float(wilcoxon(values, method="asymptotic").pvalue)
-
-
-def _permutation(values: NDArray[Any]) -> float:
-    n, observed = len(values), abs(values.sum())
-    reached = observed * (1 - 1e-12)  # sums of the same terms in another order are the same
-    if n <= ENUMERATED:
-        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)  # (2^n, n)
-        return float(np.mean(np.abs(signs @ values) >= reached))
-    signs = np.random.default_rng(0).choice((-1, 1), size=(SIGN_DRAWS, n))
-    return float((1 + np.sum(np.abs(signs @ values) >= reached)) / (1 + SIGN_DRAWS))
-
-
 _RANDOMISED: dict[str, Callable[[NDArray[Any]], float]] = {"wilcoxon": _wilcoxon, "permutation": _permutation}
 
 
