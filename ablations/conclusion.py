@@ -33,7 +33,7 @@ def conclude(grid: Grid, plans: Sequence[CellPlan], folder: StudyFolder, runs: G
             status.update("comparing selection criteria ...")
             from ablations.criteria import write_criteria
 
-            files += write_criteria(grid, plans, folder.path, console)
+            files += write_criteria(plans, folder.path, console)
         runs.deliver(plans, lambda left: status.update(f"delivering to MLflow, {left} runs left ..."))
         status.update("delivering tables and figures to MLflow ...")
         _tell(grid, plans, summary, files, folder.path, runs)

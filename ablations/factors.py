@@ -153,9 +153,8 @@ def _in_order(factors: Mapping[str, Factor]) -> dict[str, Factor]:
     ordered: dict[str, Factor] = {}
     waiting = dict(factors)
     while waiting:
-        ready = [name for name, factor in waiting.items() if all(other in ordered for other in factor.when)]
-        if not ready:
+        ready = next((name for name, factor in waiting.items() if all(other in ordered for other in factor.when)), None)
+        if ready is None:
             raise ConfigError(f"factors: {', '.join(waiting)} exist only under conditions on one another")
-        for name in ready:
-            ordered[name] = waiting.pop(name)
+        ordered[ready] = waiting.pop(ready)
     return ordered
