@@ -1,11 +1,15 @@
 """How many positives an image has, when only some of them are seen: known, declared, or estimated from scores."""
 
+import torch
 from torch import Tensor
 
 from plml.labels import NEGATIVE, POSITIVE
 from plml.mechanism import ChosenPerImage
-from plml.ranks import real
+from plml.ranks import real, row_sums
 from plml.standings import Places, Standings
+
+PRIOR_LABELS = 10.0  # observed positives of a class that weigh as much as all classes together
+TRUST_POWER = 4
 
 
 def cardinality_bounds(mechanism: ChosenPerImage, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,16 +49,28 @@ def image_weights(mechanism: ChosenPerImage, observed: Tensor, cardinality: Tens
 
 
 def estimated_weights(mechanism: ChosenPerImage, observed: Tensor, standings: Standings, places: Places) -> Tensor:
-    r"""Return how many positives each observed one stands for, judged by the models themselves, (..., L, W).
+    r"""Return how many positives each observed one stands for, judged by the models themselves, (..., L, W), >= 1.
 
     The label frequency of a class, :math:`c_j = P(s_{ij} = 1 | y_{ij} = 1)`, is what the observed precision reaches
-    where a class is certain, at the top of its ranking (Elkan and Noto, KDD 2008).
+    where the class is certain, at the top of its ranking (Elkan and Noto, KDD 2008; as a bound, less one standard
+    error, in the best bin estimator of Garg et al., NeurIPS 2021, arXiv:2111.00980). Classes with few labels lean on
+    the others. One label an image does not tell a model that is unsure from an image with many positives, so a
+    weak model would be credited with many; the weight is therefore :math:`c_j^{-q}` with
+    :math:`q = \max(0, 2 AUC_j - 1)^4` of observed positives against the rest: all of it for a model that
+    ranks well, none for one that ranks by chance, whose value is then the observed AP.
     """
     ranks = standings.ranks(places)
-    precision = ranks.hits / ranks.above.clamp(min=1)
-    # Of few images the best precision is luck: take what it exceeds by one standard error.
-    sure = precision - ((precision * (1 - precision)).clamp(min=0) / ranks.above.clamp(min=1)).sqrt()
-    frequency = sure.where(ranks.taken, 0.0).amax(-1, keepdim=True).clamp(1 / observed.shape[-1], 1.0)
+    above = ranks.above.clamp(min=1)
+    precision = (ranks.hits / above).clamp(max=1.0)
+    bound = (precision - (precision * (1.0 - precision) / above).sqrt()).where(ranks.taken, 0.0)
+    width = bound.shape[-1]
+    least = torch.full_like(bound[..., :1], 1.0 / observed.shape[-1])
+    top = torch.cat([bound, least], dim=-1).amax(-1) if width else least[..., 0]  # (..., L)
+    counts = places.counts
+    pooled = row_sums(top.log() * counts)[..., None] / counts.sum().clamp(min=1)
+    frequency = (counts * top.log() + PRIOR_LABELS * pooled) / (counts + PRIOR_LABELS)
+    trust = (2.0 * standings.auc(places) - 1.0).clamp(min=0.0) ** TRUST_POWER
+    weights = (-trust * frequency).exp()[..., None]  # (..., L, 1)
     low, high = cardinality_bounds(mechanism, observed)
     seen = real((observed == POSITIVE).sum(-1)).clamp(min=1)
-    return (1 / frequency).clamp((low / seen)[places.rows], (high / seen)[places.rows])
+    return weights.clamp((low / seen)[places.rows], (high / seen)[places.rows]).clamp(min=1)

@@ -79,7 +79,7 @@ def find_judge(
         return Judge(chosen, Evidence(observed, mechanism))
     rate = _rate(mechanism, observed, expected_positives) if isinstance(mechanism, CandidateNoise) else 0.0
     cardinality = _cardinality(chosen, mechanism, truth, expected_positives)
-    return Judge(chosen, Evidence(observed, mechanism, cardinality, rate))
+    return Judge(chosen, Evidence(observed, mechanism, cardinality, chosen.cardinality == "known", rate))
 
 
 def applicable(

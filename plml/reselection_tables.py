@@ -116,7 +116,7 @@ def _row(outcomes: Sequence[Outcome]) -> Row:
 COLUMNS: tuple[tuple[str, str, str], ...] = (  # field, heading, format
     ("test_map", "test mAP", ".2f"),
     ("regret", "regret", ".2f"),
-    ("method_regret", "regret in a method", ".2f"),
+    ("method_regret", "in a method", ".2f"),
     ("level_error", "level error", "+.2f"),
     ("run_tau", "tau, runs", ".2f"),
     ("epoch_tau", "tau, epochs", ".2f"),

@@ -79,28 +79,35 @@ def _corrected_ap(standings: Standings, evidence: Evidence, compat: Compat) -> T
         return _known_map(standings, evidence, compat)
     if isinstance(mechanism, CandidateNoise):
         return _denoised(standings, evidence, compat)
-    places = evidence.positive
+    places, exact = evidence.positive, True
     if isinstance(mechanism, SeenIndependently):
         weights = torch.full_like(real(places.taken), 1.0 / mechanism.fraction)
     elif isinstance(mechanism, ChosenPerImage) and evidence.cardinality is not None:
         weights = image_weights(mechanism, evidence.labels, evidence.cardinality)[places.rows]
+        exact = evidence.exact
     elif isinstance(mechanism, ChosenPerImage):
-        weights = estimated_weights(mechanism, evidence.labels, standings, places)
+        weights, exact = estimated_weights(mechanism, evidence.labels, standings, places), False
     else:
         raise ConfigError("selection.criterion: 'corrected_ap' must know how labels got lost, and nobody says")
-    return _inverse_propensity(standings, evidence, weights, compat)
+    return _inverse_propensity(standings, evidence, weights, compat, exact=exact)
 
 
-def _inverse_propensity(standings: Standings, evidence: Evidence, weights: Tensor, compat: Compat) -> Tensor:
+def _inverse_propensity(
+    standings: Standings, evidence: Evidence, weights: Tensor, compat: Compat, *, exact: bool
+) -> Tensor:
     r"""AP by inverse propensities, leaving the positive itself out of its estimate.
 
     With :math:`w_i = 1 / b_i`, the sums over observed positives:
     :math:`AP = \sum_i w_i (1 + \sum_{j \neq i, above} w_j) / rank_i \,/\, \sum_i w_i`. An observed positive is itself
     certain, so it counts as 1 in its own precision; the numerator then has the numerator of the true AP as its
     expectation, because images show their labels independently. All weights 1: the AP of the observed labels.
+
+    Weights that are not exact, one for many images, overshoot where images with few positives gather, at the top of a
+    ranking; there a precision above 1 is cut to 1. With exact weights that would only add a bias.
     """
     ranks, own, heaps = standings.weighted_ranks(evidence.positive, weights)
     precision = (1.0 + heaps - own) / ranks.above.clamp(min=1)
+    precision = precision if exact else precision.clamp(max=1.0)
     total = row_sums((own * precision).where(ranks.taken, 0.0)).masked_fill(ranks.broken, torch.nan)
     return _class_mean(total / row_sums(own), ranks.positives, compat)
 
@@ -131,13 +138,8 @@ def _pu_auc(standings: Standings, evidence: Evidence, _: Compat) -> Tensor:
     of which nothing, or everything, is positive are left out.
     """
     places = evidence.positive
-    ranks = standings.ranks(places)
-    hits_above, all_above = standings.strictly_above(places)
-    others = standings.rising.shape[-1] - places.counts  # (L,)
-    worse = (ranks.above - ranks.hits) + (all_above - hits_above)  # twice: those above, and half of those level
-    lost = row_sums((worse / 2).where(ranks.taken, 0.0)) / (places.counts * others).clamp(min=1)
-    present = places.counts.where(others > 0, 0.0)
-    return _class_mean((1.0 - lost).masked_fill(ranks.broken, torch.nan), present, "fixed")
+    present = places.counts.where(places.counts < standings.rising.shape[-1], 0.0)
+    return _class_mean(standings.auc(places), present, "fixed")
 
 
 @criterion("loss")

@@ -13,7 +13,7 @@ from torch import Tensor
 from plml.compat import Compat
 from plml.labels import NEGATIVE, POSITIVE
 from plml.mechanism import CandidateNoise, Mechanism
-from plml.ranks import Ranks, count_at_most, probabilities, real, rising, row_counts, sort_rows_
+from plml.ranks import Ranks, count_at_most, probabilities, real, rising, row_counts, row_sums, sort_rows_
 
 
 class Places(NamedTuple):
@@ -40,12 +40,14 @@ class Evidence:
         labels: (N, L) int8, observed or clean.
         mechanism: how labels got lost; None if nobody says, or nothing did.
         cardinality: positives of each image, (N,) float64, where the mechanism asks for it; None: to be estimated.
+        exact: whether that is the images' own number, and not one for all of them.
         rate: P(candidate | negative), where the mechanism is noise, in [0, 1).
     """
 
     labels: Tensor
     mechanism: Mechanism | None = None
     cardinality: Tensor | None = None
+    exact: bool = True
     rate: float = 0.0
 
     @cached_property
@@ -113,7 +115,14 @@ class Standings:
         found = Ranks(hits, count_at_most(self.ordered, best), places.taken, places.counts, self.broken)
         return found, own, heaps
 
-    def strictly_above(self, places: Places) -> tuple[Tensor, Tensor]:
-        """Return how many of the entries at ``places``, and how many of all, score higher than each, (..., L, W)."""
+    def auc(self, places: Places) -> Tensor:
+        """Return P(an entry at ``places`` scores above one elsewhere), ties counting half, (..., L) in [0, 1].
+
+        Where there is nothing to compare it is 1.
+        """
         best = sort_rows_(self.scores_at(places))
-        return count_at_most(best, best, strictly=True), count_at_most(self.ordered, best, strictly=True)
+        level_or_above = count_at_most(self.ordered, best) - count_at_most(best, best).minimum(places.counts[:, None])
+        above = count_at_most(self.ordered, best, strictly=True) - count_at_most(best, best, strictly=True)
+        lost = row_sums(((level_or_above + above) / 2).where(places.taken, 0.0))
+        others = self.rising.shape[-1] - places.counts
+        return (1.0 - lost / (places.counts * others).clamp(min=1)).masked_fill(self.broken, torch.nan)

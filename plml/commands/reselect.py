@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -69,7 +70,8 @@ def _folder(output: Path, where: str) -> Path:
 
 
 def _show(console: Console, summary: Summary) -> None:
-    table = Table(Column(headings()[0], no_wrap=True), *(Column(name, justify="right") for name in headings()[1:]))
+    figures = (Column(name, justify="right", min_width=5) for name in headings()[1:])
+    table = Table(Column(headings()[0], no_wrap=True), *figures, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in summary.rows:
         table.add_row(*cells(row))
     console.print(f"{summary.setting}\n{caption(summary)}")
