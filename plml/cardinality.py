@@ -10,6 +10,7 @@ from plml.standings import Places, Standings
 
 PRIOR_LABELS = 10.0  # observed positives of a class that weigh as much as all classes together
 TRUST_POWER = 4
+DEVIATIONS = 2.0  # standard errors by which a label frequency must be exceeded to be believed
 
 
 def cardinality_bounds(mechanism: ChosenPerImage, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,6 +29,12 @@ def cardinality_bounds(mechanism: ChosenPerImage, observed: Tensor) -> tuple[Ten
         high = (_ceil((seen - mechanism.count + 1) / mechanism.share) - 1).maximum(low)
         return low, high.minimum(most).maximum(low)
     return seen, most.where(seen >= mechanism.count, seen)  # fewer than could be seen: these are all
+
+
+def _lower_bound(share: Tensor, count: Tensor) -> Tensor:
+    """Return Wilson's lower bound of a share that was found in ``count`` images."""
+    spread = (share * (1.0 - share) / count + DEVIATIONS**2 / (4.0 * count**2)).sqrt()
+    return (share + DEVIATIONS**2 / (2.0 * count) - DEVIATIONS * spread) / (1.0 + DEVIATIONS**2 / count)
 
 
 def _ceil(values: Tensor) -> Tensor:
@@ -52,24 +59,29 @@ def estimated_weights(mechanism: ChosenPerImage, observed: Tensor, standings: St
     r"""Return how many positives each observed one stands for, judged by the models themselves, (..., L, W), >= 1.
 
     The label frequency of a class, :math:`c_j = P(s_{ij} = 1 | y_{ij} = 1)`, is what the observed precision reaches
-    where the class is certain, at the top of its ranking (Elkan and Noto, KDD 2008; as a bound, less one standard
-    error, in the best bin estimator of Garg et al., NeurIPS 2021, arXiv:2111.00980). Classes with few labels lean on
-    the others. One label an image does not tell a model that is unsure from an image with many positives, so a
-    weak model would be credited with many; the weight is therefore :math:`c_j^{-q}` with
-    :math:`q = \max(0, 2 AUC_j - 1)^4` of observed positives against the rest: all of it for a model that
-    ranks well, none for one that ranks by chance, whose value is then the observed AP.
+    where the class is certain, at the top of its ranking (Elkan and Noto, KDD 2008), as a lower bound two standard
+    errors below, like the best bin estimator of Garg et al., NeurIPS 2021, arXiv:2111.00980. Classes with few labels
+    lean on the others. One label an image does not tell a model that is unsure from an image with many positives, so a
+    weak model would be credited with many; the weight is therefore :math:`c_j^{-q}` with :math:`q = (2 A_j - 1)^4`,
+    where :math:`A_j` is the AUC of the class: all of it for a model that ranks well, none for one that ranks by chance,
+    whose value is then the observed AP. :math:`A_j` comes from the PU-AUC and the share
+    :math:`\pi_j = n_j (1 / c_j - 1) / (N - n_j)` of positives among the unlabelled:
+    :math:`2 A_j - 1 = (2 AUC_j - 1) / (1 - \pi_j)`.
     """
     ranks = standings.ranks(places)
     above = ranks.above.clamp(min=1)
     precision = (ranks.hits / above).clamp(max=1.0)
-    bound = (precision - (precision * (1.0 - precision) / above).sqrt()).where(ranks.taken, 0.0)
-    width = bound.shape[-1]
-    least = torch.full_like(bound[..., :1], 1.0 / observed.shape[-1])
-    top = torch.cat([bound, least], dim=-1).amax(-1) if width else least[..., 0]  # (..., L)
+    if not precision.shape[-1]:  # nothing is observed
+        return torch.ones_like(precision)
+    top = (
+        _lower_bound(precision, above).where(ranks.taken, 0.0).amax(-1).clamp(min=1.0 / observed.shape[-1])
+    )  # (..., L)
     counts = places.counts
     pooled = row_sums(top.log() * counts)[..., None] / counts.sum().clamp(min=1)
     frequency = (counts * top.log() + PRIOR_LABELS * pooled) / (counts + PRIOR_LABELS)
-    trust = (2.0 * standings.auc(places) - 1.0).clamp(min=0.0) ** TRUST_POWER
+    others = (standings.rising.shape[-1] - counts).clamp(min=1)
+    hidden = (counts * ((-frequency).exp() - 1.0) / others).clamp(max=0.5)
+    trust = ((2.0 * standings.auc(places) - 1.0) / (1.0 - hidden)).clamp(0.0, 1.0) ** TRUST_POWER
     weights = (-trust * frequency).exp()[..., None]  # (..., L, 1)
     low, high = cardinality_bounds(mechanism, observed)
     seen = real((observed == POSITIVE).sum(-1)).clamp(min=1)
