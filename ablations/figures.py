@@ -76,7 +76,7 @@ def draw_interaction(summary: GridSummary) -> "Figure | None":
             axes.plot(at, means, color=color, marker="o", linewidth=1.8, label=level)
         axes.set_xticks(range(len(levels)), levels, rotation=30 if max(map(len, levels)) > 9 else 0)
         axes.set(xlabel=across, xlim=(-0.4, len(levels) - 0.6))
-        axes.legend(title=lines, fontsize=8, title_fontsize=8)
+        axes.legend(title=lines, fontsize=8, title_fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes.grid(axis="y", **GRID)
     panels[0].set_ylabel(f"{summary.outcome.metric}, percent")
     headline(figure, f"{summary.outcome.name}: how factors act together{_stamp(summary)}")

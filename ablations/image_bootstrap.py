@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablations.outcome import CellOutcome, RunOutcome
+from ablations.outcome import CellOutcome, RunOutcome, paired_runs
 from ablations.weighted_precision import weighted_mean_average_precision
 from plml.errors import DataError
 
@@ -51,8 +51,8 @@ class ImageBootstrap:
 
         None if there is no such pair or if the two were not scored on the same images.
         """
-        pairs = {run.pair for run in cell.runs} & {run.pair for run in baseline.runs}
-        one, other = (self._mean([run for run in of.runs if run.pair in pairs]) for of in (cell, baseline))
+        pairs = paired_runs(cell, baseline)
+        one, other = self._mean([mine for _, mine, _ in pairs]), self._mean([theirs for _, _, theirs in pairs])
         return one[1] - other[1] if one and other and one[0] == other[0] else None
 
     def _mean(self, runs: Sequence[RunOutcome]) -> tuple[bytes, Array] | None:

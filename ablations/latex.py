@@ -163,9 +163,9 @@ def _table(name: str, caption: str, columns: str, head: Sequence[str], lines: Se
         [
             r"\begin{table}",
             r"\centering",
+            r"\setlength{\belowcaptionskip}{6pt}",
             rf"\caption{{{caption}}}",
             rf"\label{{tab:{slug}}}",
-            r"\setlength{\belowcaptionskip}{6pt}",
             r"\small",
             rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
             r"\toprule",

@@ -62,6 +62,8 @@ class CellOutcome:
         trials: of the cell's own search, in the order they were tried.
         planned: how many runs were asked for.
         values: what was tuned, dotted path -> value.
+        drawn: its observed labels depend on the label draw. Where they do not, as with all labels known, one run of a
+            seed stands for every draw and is paired with each of the baseline's.
     """
 
     label: str
@@ -70,6 +72,7 @@ class CellOutcome:
     planned: int
     trials: tuple[TrialOutcome, ...] = ()
     values: Mapping[str, Any] | None = None
+    drawn: bool = True
 
     @property
     def complete(self) -> bool:
@@ -124,3 +127,19 @@ class GridOutcome:
             return named
         block, treatment = self.block_of(cell), self.treatment_of(named)
         return next((o for o in self.cells if self.block_of(o) == block and self.treatment_of(o) == treatment), None)
+
+
+def paired_runs(cell: CellOutcome, baseline: CellOutcome) -> list[tuple[tuple[int, int], RunOutcome, RunOutcome]]:
+    """Return what two cells are compared by: (seed, label draw), the cell's run, the baseline's run, in their order.
+
+    A run of a cell that is not drawn is paired with the run of the same seed and every draw.
+    """
+    if cell.drawn == baseline.drawn:
+        theirs = {run.pair: run for run in baseline.runs}
+        found = [(run.pair, run, theirs[run.pair]) for run in cell.runs if run.pair in theirs]
+    elif cell.drawn:
+        by_seed = {run.seed: run for run in baseline.runs}
+        found = [(run.pair, run, by_seed[run.seed]) for run in cell.runs if run.seed in by_seed]
+    else:
+        found = [(pair, mine, other) for pair, other, mine in paired_runs(baseline, cell)]
+    return sorted(found, key=lambda entry: entry[0])

@@ -9,7 +9,7 @@ import numpy as np
 from ablations.best_of_k import BestOfK, best_of_k
 from ablations.crossed import Pair
 from ablations.image_bootstrap import ImageBootstrap, bias_corrected_interval
-from ablations.outcome import CellOutcome, GridOutcome
+from ablations.outcome import CellOutcome, GridOutcome, RunOutcome, paired_runs
 from ablations.ranking import Ranking, rank
 from ablations.seed_bootstrap import bootstrap_interval
 from ablations.significance import TestName, check_test, holm, p_value, spread
@@ -172,8 +172,14 @@ def summarise(outcome: GridOutcome, *, test: str = "crossed_t", resamples: int =
 
 def figures_of(outcome: GridOutcome, cell: CellOutcome) -> dict[Pair, float]:
     """Return the compared figure of each run that has it, {(seed, label draw): percent}."""
-    found = {run.pair: run.metrics[outcome.metric] for run in cell.runs if outcome.metric in run.metrics}
-    return {pair: float(value) for pair, value in sorted(found.items()) if np.isfinite(value)}
+    found = {run.pair: figure for run in cell.runs if (figure := _figure(outcome, run)) is not None}
+    return dict(sorted(found.items()))
+
+
+def _figure(outcome: GridOutcome, run: RunOutcome) -> float | None:
+    """Return the run's compared figure, None if it has none or one that is not a number."""
+    value = run.metrics.get(outcome.metric)
+    return None if value is None or not np.isfinite(value) else float(value)
 
 
 def _difference(
@@ -182,8 +188,11 @@ def _difference(
     baseline = outcome.baseline_of(cell)
     if baseline is None or baseline is cell:
         return None
-    mine, theirs = figures_of(outcome, cell), figures_of(outcome, baseline)
-    differences = {pair: mine[pair] - theirs[pair] for pair in mine if pair in theirs}
+    differences = {
+        pair: one - other
+        for pair, mine, theirs in paired_runs(cell, baseline)
+        if (one := _figure(outcome, mine)) is not None and (other := _figure(outcome, theirs)) is not None
+    }
     if not differences:
         return None
     found = spread(differences, test)
@@ -204,8 +213,7 @@ def _class_differences(
     cell: CellOutcome, baseline: CellOutcome, pairs: Mapping[Pair, float]
 ) -> tuple[float | None, ...]:
     """Return the mean difference of each class's AP over the pairs; None where either has none."""
-    theirs = {run.pair: run.class_ap for run in baseline.runs}
-    both = [(run.class_ap, theirs[run.pair]) for run in cell.runs if run.pair in pairs]
+    both = [(mine.class_ap, theirs.class_ap) for pair, mine, theirs in paired_runs(cell, baseline) if pair in pairs]
     if not both or len({len(ap) for pair in both for ap in pair}) != 1:
         return ()
     columns = zip(

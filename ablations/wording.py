@@ -43,7 +43,12 @@ def protocol(summary: GridSummary) -> list[str]:
     if len(sizes) == 1 and all(cell.complete for cell in summary.cells):
         ((seeds, draws),) = sizes
         sentences.append(f"Every cell has {_count(seeds, 'seed')} x {_count(draws, 'label draw')}.")
-    elif missing := [cell.label for cell in summary.cells if not cell.complete]:
+    elif sizes:
+        shown = " or ".join(
+            f"{_count(seeds, 'seed')} x {_count(draws, 'label draw')}" for seeds, draws in sorted(sizes)
+        )
+        sentences.append(f"Complete cells have {shown}.")
+    if missing := [cell.label for cell in summary.cells if not cell.complete]:
         sentences.append(f"Not complete: {_few(missing)}.")
     if outcome.trials_per_cell is not None:
         sentences.append(

@@ -58,6 +58,20 @@ def test_pairs_are_by_seed_and_draw_not_by_place(make_grid: MakeGrid) -> None:
     assert cell.n == 5
 
 
+def test_a_cell_without_draws_is_paired_with_every_draw(make_grid: MakeGrid) -> None:
+    base = {(s, d): 50.0 + s + 3 * d for s in range(3) for d in range(2)}
+    grid = make_grid({"base": base, "all labels": {(s, 0): 60.0 + 2 * s for s in range(3)}})
+    undrawn = replace(grid.cells[1], drawn=False)
+    for cells, sign in (((grid.cells[0], undrawn), 1), ((undrawn, grid.cells[0]), -1)):
+        difference = summarise(replace(grid, cells=cells, baseline=cells[0].label)).cells[1].difference
+        assert difference is not None
+        assert difference.n == 6
+        assert difference.mean == pytest.approx(sign * 9.5)
+    as_drawn = summarise(grid).cells[1].difference
+    assert as_drawn is not None
+    assert as_drawn.n == 3
+
+
 def test_one_run_has_neither_deviation_nor_interval_nor_p(make_grid: MakeGrid) -> None:
     found = summarise(make_grid({"base": {(0, 0): 50.0}, "other": {(0, 0): 60.0}}))
     cell = found.cells[1]
