@@ -26,6 +26,7 @@ def read_outcome(grid: Grid, plans: Sequence[CellPlan]) -> GridOutcome:
                 levels={name: level.name for name, level in plan.cell.levels.items()},
                 runs=tuple(outcome for outcome, _ in filter(None, found)),
                 planned=plan.planned,
+                drawn=plan.cell.draws_labels,
                 trials=plan.search.outcomes() if plan.search is not None else (),
                 values=chosen[0] if chosen is not None else None,
             )
