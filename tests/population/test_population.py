@@ -8,6 +8,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from plml import population
 from plml.checkpoint import load_checkpoint
 from plml.config import make_config
 from plml.data.bundle import Bundle, Split
@@ -509,3 +510,23 @@ def shapes(content):
     if isinstance(content, list | tuple):
         return [shapes(value) for value in content]
     return type(content)
+
+
+@pytest.mark.parametrize("room", [population.TEST_BYTES, 0])
+def test_every_run_chooses_by_its_own_criterion_and_reports_what_it_is_asked_to(tmp_path, monkeypatch, room):
+    monkeypatch.setattr(population, "TEST_BYTES", room)  # 0: test scores run by run
+    options = [
+        {"selection__labels": "observed", "selection__criterion": criterion, "selection__test_figures": test_figures}
+        for criterion, test_figures in (("known_map", "every_epoch"), ("pu_auc", "chosen"), ("loss", "every_epoch"))
+    ]
+    options.append({"selection__clean_images": 10, "selection__test_figures": "every_epoch"})
+    together = train_together(tmp_path, options)
+    for number, (trainer, option) in enumerate(zip(together, options, strict=True)):
+        alone = train_alone(tmp_path / f"alone{number}", **option)
+        assert_same(trainer, alone)
+        for one, other in zip(trainer.history, alone.history, strict=True):
+            asked = option["selection__test_figures"] == "every_epoch"
+            assert ("test_by_epoch/mAP" in one.metrics) == asked
+            for key in {"selection/value", "test_by_epoch/mAP"} & set(one.metrics):
+                assert one.metrics[key] == pytest.approx(other.metrics[key], abs=1e-4)
+    assert len({trainer.history[-1].metrics["selection/best"] for trainer in together}) == len(options)
