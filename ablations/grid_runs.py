@@ -154,7 +154,9 @@ class GridRuns:
             experiment, metric = self.experiment, self.grid.config.metric
             columns = ["cell", *axes]
             self._guarded(
-                lambda: self.tracker.publish_view(experiment, metric=metric, maximize=True, axes=axes, columns=columns)
+                lambda: self.tracker.publish_view(
+                    experiment, metric=metric, maximize=True, axes=axes, columns=columns, kind="run"
+                )
             )
 
     # -- single runs --------------------------------------------------------------------------------------

@@ -112,6 +112,10 @@ class RunFolder:
         """Keep the chosen epoch's weights; without ``copy`` the record must be written before they change."""
         self._best = own_copy(content) if copy else dict(content)
 
+    def write_epoch(self, stage: Bundle, epoch: int, content: Mapping[str, Any]) -> None:
+        """Write a checkpoint of one epoch, ``epochs/0003.pt``, in the form of ``best.pt``."""
+        save_checkpoint(self.path / "epochs" / f"{epoch:04d}.pt", {**self._identity(stage), **content})
+
     def write_last(self, stage: Bundle, content: Mapping[str, Any], history: Sequence[EpochReport]) -> None:
         """Write what was kept, then the record: all that the run needs to go on."""
         self.write_kept()

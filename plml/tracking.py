@@ -255,10 +255,17 @@ class Tracker(Pages):
         self.call(lambda client: client.delete_run(run_id), f"delete run {run_id}")
 
     def publish_view(
-        self, experiment_id: str, *, metric: str, maximize: bool, axes: Sequence[str], columns: Sequence[str]
+        self,
+        experiment_id: str,
+        *,
+        metric: str,
+        maximize: bool,
+        axes: Sequence[str],
+        columns: Sequence[str],
+        **further: Any,
     ) -> None:
         """Set what :meth:`experiment_url` and :meth:`table_url` show; see :func:`plml.tracking_view.view_state`."""
-        state = view_state(metric, maximize, axes, columns)
+        state = view_state(metric, maximize, axes, columns, **further)
         self.call(lambda client: client.set_experiment_tag(experiment_id, VIEW_TAG, state), "set up the page")
 
     def experiment_of(self, run_id: str) -> str:

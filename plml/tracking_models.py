@@ -19,8 +19,8 @@ import numpy as np
 
 from plml import __version__
 from plml.checkpoint import save_checkpoint
-from plml.errors import ConfigError
 from plml.model_candidate import CHECKPOINT_TAG, Candidate
+from plml.model_name import FORBIDDEN, check_model_name
 from plml.predictor import Predictor
 from plml.tracking import Tracker
 from plml.tracking_alias import move_alias
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CODE = Path(__file__).with_name("tracking_pyfunc.py")
-FORBIDDEN = frozenset("/:.%\"'")  # in a logged model's name
 
 
 @dataclass(frozen=True)
@@ -81,15 +80,13 @@ def register(
         TrackingError: the store refuses or does not answer.
         ConfigError: the name cannot be that of a model.
     """
-    if not name.strip() or FORBIDDEN & set(name):
-        raise ConfigError(f"--name: a registered model is named without any of / : . % \" ', got '{name}'")
+    check_model_name(name, "--name")
 
     def find_or_create(client: "MlflowClient") -> tuple[str, bool]:
         for version in _versions(client, name):
             if version.tags.get(CHECKPOINT_TAG) == candidate.tags[CHECKPOINT_TAG]:
                 return str(version.version), False
-        label = f"{candidate.tags['plml.method']}-{candidate.tags['plml.fingerprint'][:8]}"
-        model = _log_model(client, run_id, candidate.predictor, label, candidate.metrics, candidate.tags)
+        model = _log_model(client, run_id, candidate.predictor, "best", candidate.metrics, candidate.tags)
         _ensure_registered(client, name)
         made = client.create_model_version(
             name,
@@ -124,7 +121,7 @@ def log_epoch(tracker: Tracker, run_id: str, file: Path) -> str:
     """
     candidate = Candidate.read(file)
     epoch = int(candidate.tags["plml.epoch"])
-    label = f"{candidate.tags['plml.method']}-epoch-{epoch:03d}"
+    label = f"epoch-{epoch:03d}"
     figures = {
         key: value
         for key, value in candidate.metrics.items()
@@ -172,13 +169,14 @@ def _log_model(
     *,
     step: int | None = None,
 ) -> "LoggedModel":
-    """Create a logged model of the run with its files and figures."""
+    """Create a logged model of the run, named after both, with its files and figures."""
     from mlflow.entities import LoggedModelOutput, Metric
 
     run = client.get_run(run_id)
-    shown = {"method": tags["plml.method"], "setting": tags["plml.setting"], "selection": tags["plml.selection"]}
+    full = "".join("-" if char in FORBIDDEN else char for char in f"{run.info.run_name}-{name}")
+    shown = {key: tags[f"plml.{key}"] for key in ("method", "setting", "selection", "epoch")}
     model = client.create_logged_model(
-        run.info.experiment_id, name=name, source_run_id=run_id, tags=dict(tags), params=shown, model_type="pyfunc"
+        run.info.experiment_id, name=full, source_run_id=run_id, tags=dict(tags), params=shown, model_type="pyfunc"
     )
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,17 @@ def log10_name(path: str) -> str:
     return f"log10 {path}"
 
 
-def view_state(metric: str, maximize: bool, axes: Sequence[str], columns: Sequence[str]) -> str:
+def view_state(
+    metric: str,
+    maximize: bool,
+    axes: Sequence[str],
+    columns: Sequence[str],
+    *,
+    kind: str = "trial",
+    contour: tuple[str, str] | None = None,
+    curves: Sequence[str] = (),
+    group_by: str | None = None,
+) -> str:
     """Return the page's state as JSON.
 
     Args:
@@ -34,16 +44,35 @@ def view_state(metric: str, maximize: bool, axes: Sequence[str], columns: Sequen
         maximize: whether larger is better.
         axes: parameters of the parallel coordinates. A run without one of them may be left out there.
         columns: parameters shown in the table.
+        kind: the runs that are shown, by their tag ``plml.kind``.
+        contour: two numeric parameters over which ``metric`` is drawn as a contour.
+        curves: further metrics by epoch, in a section of their own.
+        group_by: a parameter; runs with the same value are shown as their mean.
     """
     figures = list(dict.fromkeys([metric, "test/mAP"]))
-    curves = list(dict.fromkeys([metric, "val/mAP"]))
+    learning = list(dict.fromkeys([metric, "val/mAP"]))
     shown = [*(f"metrics.`{name}`" for name in [*figures, "time/epoch"]), *(f"params.`{name}`" for name in columns)]
     charts = [_chart("settings", 0, "PARALLEL", selectedParams=list(axes), selectedMetrics=[metric], showAllRuns=True)]
+    if contour is not None:
+        x, y = (_axis(name, "PARAM") for name in contour)
+        charts.append(_chart("settings", 1, "CONTOUR", xaxis=x, yaxis=y, zaxis=_axis(metric, "METRIC")))
     charts += [_chart("figures", i, "BAR", metricKey=name) for i, name in enumerate(figures)]
-    charts += [_chart("curves", i, "LINE", metricKey=name, **_LINE) for i, name in enumerate(curves)]
+    if len(figures) == 2:  # does what selects agree with test?
+        x, y = (_axis(name, "METRIC") for name in figures)
+        charts.append(_chart("figures", 2, "SCATTER", xaxis=x, yaxis=y))
+    charts += [_chart("curves", i, "LINE", metricKey=name, **_LINE) for i, name in enumerate(learning)]
+    charts += [_chart("diagnosis", i, "LINE", metricKey=name, **_LINE) for i, name in enumerate(curves)]
+    sections = [
+        _section("settings", "Which settings", columns=2 if contour else 1, height=400),
+        _section("figures", "Which is better", columns=len(figures) + (len(figures) == 2), height=360),
+        _section("curves", "Learning curves", columns=2, height=360),
+    ]
+    if curves:
+        sections.append(_section("diagnosis", "Label correction", columns=2, height=360))
+    grouping = {"aggregateFunction": "average", "groupByKeys": [{"mode": "PARAM", "groupByData": group_by}]}
     return json.dumps(
         {
-            "searchFilter": "tags.`plml.kind` = 'trial'",
+            "searchFilter": f"tags.`plml.kind` = '{kind}'",
             "orderByKey": f"metrics.`{metric}`",
             "orderByAsc": not maximize,
             "startTime": "ALL",
@@ -54,13 +83,10 @@ def view_state(metric: str, maximize: bool, axes: Sequence[str], columns: Sequen
             "runsHiddenMode": "FIRST_20_RUNS",
             "isAccordionReordered": True,
             "hideEmptyCharts": True,
-            "compareRunSections": [
-                _section("settings", "Which settings", columns=1, height=400),
-                _section("figures", "Which is better", columns=2, height=360),
-                _section("curves", "Learning curves", columns=2, height=360),
-            ],
+            "compareRunSections": sections,
             "compareRunCharts": charts,
         }
+        | ({"groupBy": grouping} if group_by else {})
     )
 
 
@@ -73,6 +99,10 @@ _LINE = {
     "scaleType": "linear",
     "range": {},
 }
+
+
+def _axis(key: str, kind: str) -> dict[str, Any]:
+    return {"key": key, "type": kind, "index": 0}
 
 
 def _section(uuid: str, name: str, *, columns: int, height: int) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Trainer:
         bundle: splits with the inputs that ``config.mode`` trains on.
         folder: keeps checkpoints, scores and metrics; an earlier run of the same configuration is continued.
         stage_bundle: features of the same splits, for the first stage of ``mode: linear_init``.
+        keep_epochs: leave a checkpoint of every epoch in the folder, not only of the chosen one.
 
     Attributes:
         history: every report so far, those before an interruption included.
@@ -55,9 +56,15 @@ class Trainer:
     """
 
     def __init__(
-        self, config: TrainConfig, bundle: Bundle, folder: Path, *, stage_bundle: Bundle | None = None
+        self,
+        config: TrainConfig,
+        bundle: Bundle,
+        folder: Path,
+        *,
+        stage_bundle: Bundle | None = None,
+        keep_epochs: bool = False,
     ) -> None:
-        self.config = config
+        self.config, self.keep_epochs = config, keep_epochs
         self.device = pick_device(config.device)
         self.stages = [Stage(bundle, config.epochs, config.optim.lr, config.optim.batch_size)]
         if config.linear_init is not None:
@@ -318,6 +325,8 @@ class Trainer:
         due = self.pace.due(time.perf_counter() - began) or last_of_stage
         if improved:
             self.files.keep_best(self._best(metrics), copy=not due)
+        if self.keep_epochs:
+            self.files.write_epoch(self.stage.bundle, self.epoch, self._best(metrics))
         if self.finished:
             metrics |= self._finish(logits if improved else None)
         metrics["time/epoch_s"] = time.perf_counter() - began

@@ -11,6 +11,7 @@ from tune.averages import averages
 from tune.leaderboard import render, write_leaderboard
 from tune.publishing import best_runs, publish
 from tune.records import best_trials, state_of
+from tune.registering import register_best, upload_epochs
 from tune.standings import Leaderboard, read_leaderboard
 from tune.terminal import plml_command
 
@@ -19,8 +20,18 @@ if TYPE_CHECKING:
     from tune.trial_runs import TrialRuns
 
 
-def close_study(ledger: "Ledger", runs: "TrialRuns", console: Console, *, unfinished: bool) -> None:
-    """Show the leaderboard, deliver what is missing, write tables and figures, and end the study's MLflow run."""
+def close_study(
+    ledger: "Ledger", runs: "TrialRuns", console: Console, *, unfinished: bool, force_alias: bool = False
+) -> None:
+    """Show the leaderboard, deliver what is missing, write tables and figures, and end the study's MLflow run.
+
+    Args:
+        ledger: of the study.
+        runs: its MLflow runs.
+        console: where it is told.
+        unfinished: there is something left to train.
+        force_alias: the alias of the registered model moves whatever the figures say.
+    """
     study, folder = ledger.study, ledger.folder
     if (standings := read_leaderboard(ledger.optuna, folder.path)).rows:
         console.print(render(standings))
@@ -30,13 +41,19 @@ def close_study(ledger: "Ledger", runs: "TrialRuns", console: Console, *, unfini
         status.update("writing leaderboard and figures ...")
         best = best_trials(ledger.optuna, study.config.track.top_k)
         runs.upload_best(best)
+        if study.config.track.checkpoints == "every_epoch":
+            status.update("storing the checkpoints of every epoch ...")
+            upload_epochs(ledger.trials(), runs)
         board = write_leaderboard(ledger.optuna, folder.path)
         runs.with_study_run(lambda tracker, run: publish(board, tracker, run))
+        registered = register_best(board, runs, study.config.track, force=force_alias)
         states = [state_of(trial) for trial in ledger.trials()]
         figures = {f"trials/{name.lower()}": float(states.count(name)) for name in ("COMPLETE", "PRUNED", "FAILED")}
         if best and best[0].value is not None:
             figures["objective/best"] = best[0].value
         runs.close_study("INTERRUPTED" if unfinished else "COMPLETE", figures)
+    for line in registered:
+        console.print(f"model     {escape(line)}", soft_wrap=True)
     _links(board, runs.tracker if runs.experiment_id else None, runs.experiment_id, console)
 
 

@@ -143,7 +143,8 @@ def run_study(
     code = _verdict(ledger, interrupted=interrupted, gave_up=gave_up)
     from tune.closing import close_study
 
-    close_study(ledger, runs, console, unfinished=ledger.has_work() and not ledger.exhausted)
+    unfinished = ledger.has_work() and not ledger.exhausted
+    close_study(ledger, runs, console, unfinished=unfinished, force_alias=options.force_alias)
     if code == FAILED:
         _explain_failures(ledger, study, gave_up=gave_up)
     elif ledger.has_work():
@@ -251,7 +252,7 @@ def load_once(tree: dict[str, Any], progress: bool) -> None:
 
 def dump_study(study: Study) -> str:
     """Return the study as YAML, overrides applied; :func:`tune.study.load_study` reads it back."""
-    tree = study.config.model_dump(mode="json")
+    tree = study.config.model_dump(mode="json", by_alias=True)
     tree["base"] = dict(study.space.base_tree)
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 

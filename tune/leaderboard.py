@@ -132,6 +132,7 @@ def render(board: Leaderboard, limit: int = TABLE_ROWS) -> Table:
     hidden = len(board.rows) - len(shown)
     table.caption = (
         f"bold: best of each method; epochs count from 0 and are chosen by {chosen}; test labels choose nothing"
+        + ("; clean labels are more than a partial label setting has" if board.chosen_by_clean_labels else "")
         + (f"; {hidden} more in leaderboard.csv" if hidden else "")
     )
     table.caption_justify = "left"

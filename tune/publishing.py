@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from plml.tracking import Tracker
 
 NOTE_ROWS = 25
+CLEAN_NOTE = (
+    "**Chosen by clean validation labels**, which a partial label setting does not have: figures to compare with "
+    "papers that do the same, not what the setting itself would have chosen."
+)
+CORRECTION_CURVES = (
+    "diagnosis/loss_false_negatives",
+    "diagnosis/loss_true_negatives",
+    "diagnosis/pseudo_positive_precision",
+    "diagnosis/pseudo_positive_recall",
+    "diagnosis/pseudo_negative_precision",
+    "diagnosis/pseudo_negative_recall",
+)
 MAX_AXES = 8  # of MLflow's parallel coordinates; more cannot be read
 
 
@@ -46,6 +58,8 @@ def conclusion(board: Leaderboard) -> str:
 def notes(board: Leaderboard) -> str:
     """Return conclusion and tables in Markdown."""
     parts = [f"# Study {board.study}"]
+    if board.chosen_by_clean_labels:
+        parts.append(CLEAN_NOTE)
     if means := averages(board):
         parts += ["## Mean over the label settings", _means_table(board, means), "## The best single trial"]
     parts.append(conclusion(board))
@@ -101,13 +115,35 @@ def parallel_axes(board: Leaderboard) -> list[str]:
     return axes[:MAX_AXES]
 
 
+def contour_axes(board: Leaderboard) -> tuple[str, str] | None:
+    """Return the first two numeric axes, over which a contour can be drawn; None if there are not two."""
+    numeric = [
+        name
+        for name in parallel_axes(board)
+        if name != "Method" and _is_numeric(board, name.removeprefix(log10_name("")))
+    ]
+    return (numeric[0], numeric[1]) if len(numeric) > 1 else None
+
+
+def _is_numeric(board: Leaderboard, path: str) -> bool:
+    values = [row.values.get(path) for row in board.rows]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def correction_curves(board: Leaderboard) -> list[str]:
+    """Return the diagnostics of label correction that some trial has, in reading order."""
+    known = set().union(*(row.metrics for row in board.rows))
+    return [name for name in CORRECTION_CURVES if name in known]
+
+
 def publish(board: Leaderboard, tracker: "Tracker", run_id: str) -> None:
     """Store notes, files and figures with the study's run, colour the trials' runs by method, set up the pages.
 
     Raises:
         TrackingError: the store does not take it.
     """
-    tracker.set_tags(run_id, {"mlflow.note.content": notes(board)[:8000]})
+    stamp = {"plml.selection_clean": str(board.chosen_by_clean_labels).lower()}
+    tracker.set_tags(run_id, {"mlflow.note.content": notes(board)[:8000], **stamp})
     for file in (board.csv_file, board.notes_file, board.best_file):
         if file is not None and file.is_file():
             tracker.log_artifact(run_id, file)
@@ -121,6 +157,8 @@ def publish(board: Leaderboard, tracker: "Tracker", run_id: str) -> None:
         maximize=board.maximize,
         axes=parallel_axes(board) or ["Method"],
         columns=["Method", *board.varied],
+        contour=contour_axes(board),
+        curves=correction_curves(board),
     )
 
 
@@ -130,6 +168,8 @@ def _mark_runs(board: Leaderboard, tracker: "Tracker", experiment: str) -> None:
     for row in board.rows:
         digest = digests.get(data_of(row.config), "") if row.config is not None else ""
         tags = {"mlflow.runColor": colors[row.method]} | ({"plml.data": digest[:16]} if digest else {})
+        if row.config is not None:
+            tags["plml.selection_clean"] = str(row.chosen_by_clean_labels).lower()
         if row.mlflow_run_id not in known or tags.items() <= known[row.mlflow_run_id].items():
             continue
         if row.config is not None and digest:

@@ -61,6 +61,10 @@ def build_parser() -> argparse.ArgumentParser:
     where.add_argument("--tracking-uri", metavar="URI", help="MLflow store (default: sqlite:///OUTPUT_DIR/mlflow.db)")
     where.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file)")
     where.add_argument("--address", help="a running Ray cluster; default: this machine alone")
+    after = parser.add_argument_group("the best model")
+    after.add_argument("--register", metavar="NAME", help="make it a version of a registered model in MLflow")
+    after.add_argument("--alias", metavar="ALIAS", help="such as champion; moves only to what was chosen by more")
+    after.add_argument("--force-alias", action="store_true", help="move the alias whatever the figures say")
     size = parser.add_argument_group("resources of a trial")
     size.add_argument("--gpus-per-trial", type=float, metavar="G", help="0, a fraction, or 1")
     size.add_argument("--cpus-per-trial", type=int, metavar="C")
@@ -83,6 +87,8 @@ def study_options(options: argparse.Namespace) -> dict[str, Any]:
         "resources.gpu": options.gpus_per_trial,
         "resources.cpu": options.cpus_per_trial,
         "resources.max_concurrent": options.max_concurrent,
+        "track.register": options.register,
+        "track.alias": options.alias,
     }
     return {path: value for path, value in given.items() if value is not None}
 

@@ -180,6 +180,7 @@ class LedgerSearcher(TrialSource):
             run_id=run_id,
             gpu_fraction=self.gpu,
             system_metrics=study.track.system_metrics,
+            keep_epochs=study.track.checkpoints == "every_epoch",
             key=asked.key,
         )
 

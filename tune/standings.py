@@ -65,6 +65,11 @@ class Row:
         return self.config.selected_by if self.config else ""
 
     @property
+    def chosen_by_clean_labels(self) -> bool:
+        """Whether clean validation labels chose the epoch, which a partial label setting does not have."""
+        return self.config is not None and self.config.selection.labels == "clean"
+
+    @property
     def test_map(self) -> float | None:
         """Test mAP of the chosen epoch, in percent; None before the run's end."""
         return self.metrics.get("test/mAP")
@@ -107,6 +112,11 @@ class Leaderboard:
     def best(self) -> Row | None:
         """The winner."""
         return self.ranked[0] if self.ranked else None
+
+    @property
+    def chosen_by_clean_labels(self) -> bool:
+        """Whether any of its trials was."""
+        return any(row.chosen_by_clean_labels for row in self.rows)
 
     @cached_property
     def best_of_each(self) -> list[Row]:

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from plml.config import TrainConfig
 from plml.errors import ConfigError, nearest
+from plml.model_name import check_model_name
 from plml.schema import Strict, assign, check_keys, parse_assignment, read_yaml, validate
 from tune.ranges import read_entries
 
@@ -74,6 +75,24 @@ class TrackConfig(Strict):
 
     top_k: Annotated[int, Field(ge=0)] = Field(3, description="best checkpoints that are uploaded")
     system_metrics: bool = Field(False, description="processor, memory and GPU load of each trial")
+    checkpoints: Literal["best", "every_epoch"] = Field(
+        "best", description="every_epoch: each epoch of each trial as a logged model with its figures"
+    )
+    register_as: str | None = Field(
+        None, alias="register", description="the best model becomes a version of the registered model of this name"
+    )
+    alias: str | None = Field(None, description="moves to that version, if it was chosen by a better figure")
+
+    @field_validator("register_as")
+    @classmethod
+    def _name(cls, value: str | None) -> str | None:
+        return value if value is None else check_model_name(value, "track.register")
+
+    @model_validator(mode="after")
+    def _alias_of_something(self) -> "TrackConfig":
+        if self.alias is not None and self.register_as is None:
+            raise ValueError(f"alias goes with register, the name of the model, got alias '{self.alias}' alone")
+        return self
 
 
 class StudyConfig(Strict):

@@ -51,6 +51,7 @@ class Task:
         gpu_fraction: share of the GPU's memory that the trial may take, in (0, 1], or 0 without GPU.
         system_metrics: log the load of processor, memory and GPU.
         key: of the trial, where several are trained together.
+        keep_epochs: leave a checkpoint of every epoch in the run folder.
     """
 
     tree: Mapping[str, Any]
@@ -63,6 +64,7 @@ class Task:
     gpu_fraction: float = 0.0
     system_metrics: bool = False
     key: str = ""
+    keep_epochs: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,21 +170,25 @@ def _train(task: Task, folder: Path, report: Callable[[TrialReport], None]) -> N
 
 def open_run(task: Task, folder: Path) -> "Trainer | Repeats":
     """Open the trial's run: one trainer, or one a seed in lockstep."""
-    config = make_config(task.tree)
+    config, kept = make_config(task.tree), task.keep_epochs
     if not task.seeds:
-        return open_trainer(config, folder)
+        return open_trainer(config, folder, keep_epochs=kept)
     return Repeats(
-        [open_trainer(config.model_copy(update={"seed": seed}), folder / f"seed_{seed}") for seed in task.seeds],
+        [
+            open_trainer(config.model_copy(update={"seed": seed}), folder / f"seed_{seed}", keep_epochs=kept)
+            for seed in task.seeds
+        ],
         folder,
     )
 
 
-def open_trainer(config: TrainConfig, folder: Path) -> Trainer:
+def open_trainer(config: TrainConfig, folder: Path, *, keep_epochs: bool = False) -> Trainer:
     """Return the trainer of a configuration; data that the process has loaded before is used again."""
     if config.mode != "linear_init":
-        return Trainer(config, cached_bundle(config), folder)
+        return Trainer(config, cached_bundle(config), folder, keep_epochs=keep_epochs)
     stage = config.model_copy(update={"mode": "linear", "linear_init": None})
-    return Trainer(config, cached_bundle(config), folder, stage_bundle=cached_bundle(stage))
+    features = cached_bundle(stage)
+    return Trainer(config, cached_bundle(config), folder, stage_bundle=features, keep_epochs=keep_epochs)
 
 
 def cached_bundle(config: TrainConfig) -> Bundle:

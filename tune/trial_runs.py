@@ -94,7 +94,7 @@ class TrialRuns:
         """Create database, experiment and the study's summary run, before any worker touches the store."""
         study = self.ledger.study
         tags = {"plml.kind": "study", "plml.study": study.name, "plml.study_uid": self.uid}
-        config = study.config.model_dump(exclude={"base", "search_space", "points"})
+        config = study.config.model_dump(exclude={"base", "search_space", "points"}, by_alias=True)
         params = {"base." + path: value for path, value in study.base.flat().items()} | {
             f"study.{key}": value for key, value in config.items() if value is not None
         }

@@ -149,7 +149,7 @@ def test_an_epoch_is_a_logged_model_with_step_and_figures(best: Path, tracker: T
     identifier = log_epoch(tracker, run, best)
     model = tracker.call(lambda client: client.get_logged_model(identifier), "look")
     content = load_checkpoint(best)
-    assert model.name == "an-epoch-000"
+    assert model.name == f"an-{content['fingerprint'][:8]}-epoch-000"
     assert model.source_run_id == run
     assert {metric.key: metric.value for metric in model.metrics or ()} == {
         key: value for key, value in content["metrics"].items() if key.startswith(("val", "selection/"))
@@ -190,7 +190,7 @@ def test_wrong_input_is_told(best: Path, tracker: Tracker, tmp_path: Path) -> No
     with pytest.raises(CheckpointError, match=r"best\.pt"):
         Candidate.read(best.with_name("last.pt"))
     candidate = Candidate.read(best)
-    with pytest.raises(ConfigError, match="a registered model is named"):
+    with pytest.raises(ConfigError, match="a registered model has a name"):
         register(tracker, candidate, name="a/b", run_id="x")
     with pytest.raises(DataError, match="must be uint8"):
         candidate.predictor.resized(np.zeros((4, 4, 3), np.float32))

@@ -68,7 +68,12 @@ def train_study(folder: Path, tree: dict[str, Any], *, stop: int, fail: int) -> 
                 raise StoppedError
 
         config = study.space.resolve(asked.values)
-        task = Task(config.tree(), str(ledger.folder.trial(asked.key)), seeds=tuple(study.config.seeds or ()))
+        task = Task(
+            config.tree(),
+            str(ledger.folder.trial(asked.key)),
+            seeds=tuple(study.config.seeds or ()),
+            keep_epochs=study.config.track.checkpoints == "every_epoch",
+        )
         with contextlib.suppress(StoppedError):
             run_task(task, report)
         ledger.report(asked.trial, [(one.epoch, one.objective) for one in told if one.objective is not None])
@@ -80,7 +85,7 @@ def train_study(folder: Path, tree: dict[str, Any], *, stop: int, fail: int) -> 
     return ledger
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def trained_study() -> Callable[..., Ledger]:
     """Train a study of the test's own; see :func:`train_study`."""
     return train_study
