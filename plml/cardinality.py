@@ -10,6 +10,7 @@ from plml.standings import Places, Standings
 
 PRIOR_LABELS = 10.0  # observed positives of a class that weigh as much as all classes together
 TRUST_POWER = 4
+FEWEST_LABELS = 20  # of a class whose label frequency is worth a look
 DEVIATIONS = 2.0  # standard errors by which a label frequency must be exceeded to be believed
 
 
@@ -29,6 +30,32 @@ def cardinality_bounds(mechanism: ChosenPerImage, observed: Tensor) -> tuple[Ten
         high = (_ceil((seen - mechanism.count + 1) / mechanism.share) - 1).maximum(low)
         return low, high.minimum(most).maximum(low)
     return seen, most.where(seen >= mechanism.count, seen)  # fewer than could be seen: these are all
+
+
+def label_frequencies(standings: Standings, places: Places) -> Tensor:
+    """Return what the precision of the observed positives reaches in every class, as a lower bound, (..., L)."""
+    ranks = standings.ranks(places)
+    above = ranks.above.clamp(min=1)
+    bound = _lower_bound((ranks.hits / above).clamp(max=1.0), above).where(ranks.taken, 0.0)
+    return bound.amax(-1).clamp(min=1.0 / len(places.counts))
+
+
+def implied_cardinality(standings: Standings, places: Places) -> Tensor | None:
+    """Return how many positives an image has if the label frequencies are right, mean over labels, (...,), >= 1.
+
+    A model that is unsure makes it too large. It is too small if labels gather where classes are easy to see.
+
+    Args:
+        standings: rankings of the models.
+        places: the observed positives, one an image.
+
+    Returns:
+        None if no class has enough of them.
+    """
+    counts = places.counts.where(places.counts >= FEWEST_LABELS, 0.0)
+    if not bool(counts.any()):
+        return None
+    return row_sums(counts / label_frequencies(standings, places)) / counts.sum()
 
 
 def _lower_bound(share: Tensor, count: Tensor) -> Tensor:
@@ -68,14 +95,9 @@ def estimated_weights(mechanism: ChosenPerImage, observed: Tensor, standings: St
     :math:`\pi_j = n_j (1 / c_j - 1) / (N - n_j)` of positives among the unlabelled:
     :math:`2 A_j - 1 = (2 AUC_j - 1) / (1 - \pi_j)`.
     """
-    ranks = standings.ranks(places)
-    above = ranks.above.clamp(min=1)
-    precision = (ranks.hits / above).clamp(max=1.0)
-    if not precision.shape[-1]:  # nothing is observed
-        return torch.ones_like(precision)
-    top = (
-        _lower_bound(precision, above).where(ranks.taken, 0.0).amax(-1).clamp(min=1.0 / observed.shape[-1])
-    )  # (..., L)
+    if not places.rows.shape[-1]:  # nothing is observed
+        return torch.ones_like(real(standings.scores_at(places)))
+    top = label_frequencies(standings, places)
     counts = places.counts
     pooled = row_sums(top.log() * counts)[..., None] / counts.sum().clamp(min=1)
     frequency = (counts * top.log() + PRIOR_LABELS * pooled) / (counts + PRIOR_LABELS)

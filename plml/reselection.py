@@ -10,14 +10,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from plml.cardinality import implied_cardinality
 from plml.disagreement import Disagreement, disagreement
 from plml.evaluation import Validation
 from plml.judge import applicable
+from plml.mechanism import ChosenPerImage
 from plml.rank_correlation import kendall
 from plml.selection import CRITERIA
 from plml.selection_config import SelectionConfig
-from plml.standings import Standings
-from plml.stored_runs import StoredRun, find_run_folders, read_stored_run
+from plml.standings import Evidence, Standings
+from plml.stored_runs import StoredRun, find_run_folders, read_stored_run, scores_file
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Group:
         runs: the runs.
         outcomes: of every criterion, those that use no truth first.
         best: the best test mAP known, in percent, of any run at any epoch.
-        disagreement: what corrected AP and PU-AUC say of each other; None where one of them does not apply.
+        disagreement: whether labels seem to be seen by chance; None where corrected AP or PU-AUC does not apply.
     """
 
     data: str
@@ -180,7 +186,7 @@ def _group(runs: tuple[StoredRun, ...], criteria: Sequence[str] | None, clean_im
         runs=runs,
         outcomes=tuple(_outcome(chosen, runs, values[chosen], best) for chosen in wanted),
         best=best,
-        disagreement=disagreement(*(_maxima(values[chosen]) for chosen in compared)) if len(compared) == 2 else None,
+        disagreement=_disagreement(runs, [values[chosen] for chosen in compared], observed),
     )
 
 
@@ -215,8 +221,22 @@ def _values(
     return found
 
 
-def _maxima(values: Values) -> list[float]:
-    return [max(of_run.values()) for of_run in values]
+def _disagreement(runs: Sequence[StoredRun], compared: Sequence[Values], observed: Tensor) -> Disagreement | None:
+    """Compare corrected AP and PU-AUC, and what the best run by PU-AUC implies of the cardinality."""
+    if len(compared) != 2:
+        return None
+    corrected, pu_auc = ([max(of_run.values()) for of_run in values] for values in compared)
+    best = pu_auc.index(max(pu_auc))
+    run, of_run = runs[best], compared[1][best]
+    mechanism = run.config.choosing.mechanism(run.config.data.observation)
+    implied = None
+    if mechanism == ChosenPerImage():
+        logits = np.load(scores_file(run.folder, max(of_run, key=of_run.__getitem__)))
+        standings = Standings(torch.from_numpy(logits), run.config.compat)
+        implied = implied_cardinality(standings, Evidence(observed, mechanism).positive)
+    return disagreement(
+        corrected, pu_auc, implied=None if implied is None else float(implied), declared=run.expected_positives
+    )
 
 
 def _outcome(chosen: SelectionConfig, runs: Sequence[StoredRun], values: Values, best: float) -> Outcome:

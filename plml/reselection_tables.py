@@ -19,7 +19,7 @@ class Summary:
         methods: names of the methods.
         rows: one a criterion.
         epochs_known: whether the test mAP of every epoch is known.
-        bias: warnings of label bias, one a group that has one.
+        bias: signs of label bias, in words.
     """
 
     setting: str
@@ -84,9 +84,9 @@ def _summary(setting: str, groups: Sequence[Group]) -> Summary:
         rows=tuple(_row(outcomes) for outcomes in by_label.values()),
         epochs_known=all(group.knows_every_epoch for group in groups),
         bias=tuple(
-            f"label draw {group.observation_seed}: {group.disagreement.text}"
+            f"label draw {group.observation_seed}: {reason}"
             for group in groups
-            if group.disagreement is not None and group.disagreement.warns
+            for reason in (group.disagreement.reasons if group.disagreement else ())
         ),
     )
 
@@ -144,6 +144,11 @@ def markdown(found: Reselection) -> str:
         notes = "\n".join(f"* {note}" for note in remarks(summary))
         parts.append(f"### {summary.setting}\n\n{caption(summary)}\n\n{table}\n\n{notes}")
     return "\n\n".join(parts) + "\n"
+
+
+def bias_warnings(found: Reselection) -> list[str]:
+    """Return in words where label bias is suspected; empty if nowhere."""
+    return [f"{summary.setting}, {text}" for summary in summarise(found) for text in summary.bias]
 
 
 def caption(summary: Summary) -> str:

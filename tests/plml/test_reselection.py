@@ -11,16 +11,18 @@ import pytest
 import torch
 from scipy.stats import kendalltau
 
+from plml.cardinality import implied_cardinality
 from plml.cli import DONE, WRONG_INPUT, main
 from plml.config import TrainConfig, make_config
 from plml.data.bundle import Bundle, Split
-from plml.disagreement import BOUND, FEWEST, disagreement
+from plml.disagreement import BOUND, FEWEST, SHARE, disagreement
 from plml.metrics import mean_average_precision
 from plml.models.backbones import BACKBONES
 from plml.rank_correlation import kendall
 from plml.reselection import reselect, reselect_below
-from plml.reselection_tables import csv_text, markdown, records, summarise
+from plml.reselection_tables import bias_warnings, csv_text, markdown, records, summarise
 from plml.selection import criterion_value
+from plml.standings import Evidence, Standings
 from plml.stored_runs import find_run_folders, read_stored_run
 from plml.trainer import Trainer
 
@@ -103,6 +105,7 @@ def test_figures_are_those_computed_one_by_one(study):
     assert (len(group.runs), group.methods, found.left_out) == (5, ["an", "role", "wan"], ())
     tests = {(run.folder, epoch): run.test_map[epoch] for run in group.runs for epoch in run.epochs}
     assert group.best == max(tests.values())
+    assert bias_warnings(found) == []
     truth, observed = group.runs[0].labels()
     for outcome in group.outcomes:
         if outcome.chosen.label not in ("map", "clean", "pu_auc"):
@@ -251,8 +254,26 @@ def test_models_ordered_differently_make_a_warning():
     assert not disagreement(values, values).warns
     reverse = disagreement(values, values[::-1])
     assert reverse.warns
-    assert f"below {BOUND:g}" in reverse.text
+    assert f"below {BOUND:g}" in reverse.reasons[0]
     assert not disagreement(values[1:], values[:0:-1]).warns  # too few to say so
+    assert not disagreement(values, values, implied=2.3, declared=3.0).warns
+    [reason] = disagreement(values, values, implied=2.2, declared=3.0).reasons
+    assert "implies 2.20 positives an image" in reason
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_labels_seen_by_size_gather_where_classes_are_easy_to_see(biased):
+    """Objects of very different sizes; large ones are easy to score. By size, the label is the largest object's."""
+    rng = np.random.default_rng(4)
+    truth = rng.random((3000, 6)) < 0.4
+    truth[np.arange(3000), rng.integers(0, 6, 3000)] = True
+    size = rng.lognormal(0, 1.2, truth.shape) * truth
+    chosen = (size if biased else truth * rng.random(truth.shape)).argmax(1)
+    labels = torch.full(truth.shape, -1, dtype=torch.int8)
+    labels[torch.arange(3000), torch.from_numpy(chosen)] = 1
+    scores = torch.from_numpy(size + rng.normal(0, 0.5, truth.shape))
+    implied = float(implied_cardinality(Standings(scores, "fixed"), Evidence(labels).positive))
+    assert (implied < SHARE * truth.sum(1).mean()) == biased
 
 
 def test_scores_are_those_the_metrics_were_computed_from(study):
