@@ -20,7 +20,7 @@ STORE_NAMES = ("runs", "studies")  # folders beside those of grids
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Design = Literal["full", "one_at_a_time", "leave_one_out"]
-PairedTest = Literal["crossed_t", "paired_t", "wilcoxon", "permutation"]
+PairedTest = Literal["crossed_t", "pooled_t", "paired_t", "wilcoxon", "permutation"]
 
 
 class TuningConfig(Strict):

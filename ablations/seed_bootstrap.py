@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-RESAMPLES = 10_000
+RESAMPLES = 2000
 
 
 def bootstrap_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
     """Return the BCa interval of the mean of ``values``; None with less than two.
 
-    Bias-corrected and accelerated (Efron, JASA 82, 1987), of 10,000 resamples. It takes the values as independent.
+    Bias-corrected and accelerated (Efron, JASA 82, 1987), of 2,000 resamples. It takes the values as independent.
     """
     if len(values) < 2:
         return None

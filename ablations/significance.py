@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from ablations.crossed import Crossed, Pair, crossed
 from plml.errors import ConfigError, nearest
 
-TestName = Literal["crossed_t", "paired_t", "wilcoxon", "permutation"]
+TestName = Literal["crossed_t", "pooled_t", "paired_t", "wilcoxon", "permutation"]
+T_TESTS = ("crossed_t", "pooled_t", "paired_t")
 ENUMERATED = 16  # differences up to which all 2^n signs are tried
 SIGN_DRAWS = 20_000
 
 DESCRIPTIONS: dict[str, str] = {
     "crossed_t": "t test for crossed seeds and label draws",
+    "pooled_t": "t test with variances pooled over all cells, which supposes that all vary alike",
     "paired_t": "paired t test",
     "wilcoxon": "Wilcoxon signed-rank test",
     "permutation": "sign-flip permutation test",
@@ -49,12 +51,13 @@ def p_value(differences: Differences, test: TestName = "crossed_t") -> float | N
 
     Args:
         differences: {(seed, draw): figure of the cell minus figure of the baseline}, at least one.
-        test: ``crossed_t`` allows for differences that share a seed or a draw, see :mod:`ablations.crossed`. The
-            others take them as independent and are too liberal where draws matter: ``paired_t``; ``wilcoxon``,
-            which with n pairs cannot get below 2 / 2^n, so that five pairs never reach 0.05; ``permutation`` of the
-            signs (all 2^n of them up to 16 pairs, else 20,000 draws), with the same bound.
+        test: ``crossed_t`` allows for differences that share a seed or a draw, see :mod:`ablations.crossed`;
+            ``pooled_t`` is the same here, for it needs all cells, see :mod:`ablations.pooled`. The others take
+            differences as independent and are too liberal where draws matter: ``paired_t``; ``wilcoxon``, which with
+            n pairs cannot get below 2 / 2^n, so that five pairs never reach 0.05; ``permutation`` of the signs (all
+            2^n of them up to 16 pairs, else 20,000 draws), with the same bound.
     """
-    if test in ("crossed_t", "paired_t"):
+    if test in T_TESTS:
         return spread(differences, test).p_value()
     if len(differences) < 2:
         return None

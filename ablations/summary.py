@@ -7,12 +7,13 @@ from statistics import fmean, stdev
 import numpy as np
 
 from ablations.best_of_k import BestOfK, best_of_k
-from ablations.crossed import Pair
+from ablations.crossed import Crossed, Pair
 from ablations.image_bootstrap import ImageBootstrap, bias_corrected_interval
 from ablations.outcome import CellOutcome, GridOutcome, RunOutcome, paired_runs
+from ablations.pooled import pooled
 from ablations.ranking import Ranking, rank
 from ablations.seed_bootstrap import bootstrap_interval
-from ablations.significance import TestName, check_test, holm, p_value, spread
+from ablations.significance import T_TESTS, TestName, check_test, holm, p_value, spread
 
 LEVEL = 0.05
 Interval = tuple[float, float]
@@ -148,7 +149,8 @@ def summarise(outcome: GridOutcome, *, test: str = "crossed_t", resamples: int =
 
     Args:
         outcome: finished runs, perhaps not yet all.
-        test: ``crossed_t``, ``paired_t``, ``wilcoxon`` or ``permutation``, see :mod:`ablations.significance`.
+        test: ``crossed_t``, ``pooled_t``, ``paired_t``, ``wilcoxon`` or ``permutation``, see
+            :func:`ablations.significance.p_value`.
         resamples: of the bootstrap over images.
 
     Raises:
@@ -195,7 +197,7 @@ def _difference(
     }
     if not differences:
         return None
-    found = spread(differences, test)
+    found = (_pooled(outcome, cell, differences) if test == "pooled_t" else None) or spread(differences, test)
     resampled = bootstrap.of_difference(cell, baseline) if outcome.metric == "test/mAP" else None
     return Difference(
         baseline=baseline.label,
@@ -203,10 +205,23 @@ def _difference(
         n=found.n,
         interval=found.interval(),
         images=None if resampled is None else bias_corrected_interval(resampled),
-        p=p_value(differences, test),
+        p=found.p_value() if test in T_TESTS else p_value(differences, test),
         p_holm=None,
         classes=_class_differences(cell, baseline, differences),
     )
+
+
+def _pooled(outcome: GridOutcome, cell: CellOutcome, differences: Mapping[Pair, float]) -> Crossed | None:
+    """Return the difference with the variance of all cells of its block that have the same runs, drawn like it.
+
+    None if it is not over all runs of both cells: then it has a variance of its own.
+    """
+    block = [c for c in outcome.cells if outcome.block_of(c) == outcome.block_of(cell) and c.drawn == cell.drawn]
+    alike = [figures for c in block if set(figures := figures_of(outcome, c)) == set(differences)]
+    baseline = outcome.baseline_of(cell)
+    if baseline not in block or any(set(figures_of(outcome, c)) != set(differences) for c in (cell, baseline)):
+        return None
+    return pooled(alike, fmean(differences.values()))
 
 
 def _class_differences(
