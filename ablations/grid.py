@@ -134,11 +134,13 @@ def _design(config: GridConfig, factors: Mapping[str, Factor], reference: Levels
         yield from _full(factors)
         return
     # One at a time and leave one out differ in what the baseline is, and so in how cells are called.
-    yield reference
+    chosen = [reference]
     for name, factor in factors.items():
         for level in factor.levels:
-            if level is not reference.get(name):
-                yield _changed(factors, reference, name, level)
+            changed = _changed(factors, reference, name, level)
+            if not any(_same(changed, levels) for levels in chosen):  # a condition may bring another factor with it
+                chosen.append(changed)
+    yield from chosen
 
 
 def _full(factors: Mapping[str, Factor]) -> Iterator[Levels]:

@@ -56,8 +56,8 @@ def launch(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     uri = check_uri(options.tracking_uri or f"sqlite:///{_output(options)}/mlflow.db")
     folder = store.grid(grid.name)
-    if options.report and not folder.path.is_dir():
-        raise ConfigError(f"--report: {folder.path} is not a folder; nothing of grid '{grid.name}' has been trained")
+    if options.report and not any(run.finished for plan in plan_cells(grid, store) for run in plan.runs):
+        raise ConfigError(f"--report: nothing of grid '{grid.name}' has been trained in {store.path}")
     with folder.hold():
         return run_grid(grid, store, folder, uri, options, continue_line(arguments))
 
