@@ -161,7 +161,8 @@ def _class_mean(ap: Tensor, positives: Tensor, compat: Compat) -> Tensor:
     """Mean of per-class values in percent; classes without positives count 0 (``reference``) or are left out."""
     present = positives > 0
     total = row_sums(ap.where(present, 0.0))
-    return 100.0 * total / (torch.ones_like(present) if compat == "reference" else present).sum(-1).clamp(min=1)
+    among = torch.ones_like(present) if compat == "reference" else present
+    return 100.0 * (total / among.sum(-1).clamp(min=1))
 
 
 def criterion_value(name: str, logits: Tensor, labels: Tensor | Evidence, *, compat: Compat = "fixed") -> float:

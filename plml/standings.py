@@ -76,6 +76,7 @@ class Standings:
         self.logits = logits
         scores = probabilities(logits) if compat == "reference" else logits
         self.rising = rising(scores.mT)  # (..., L, N), the best first when sorted
+        self._ranks: list[tuple[Places, Ranks]] = []
 
     @cached_property
     def ordered(self) -> Tensor:
@@ -93,10 +94,15 @@ class Standings:
         return self.rising.gather(-1, rows).where(places.taken, torch.inf)
 
     def ranks(self, places: Places) -> Ranks:
-        """Return the ranks of the entries at ``places`` among all, the best score first."""
+        """Return the ranks of the entries at ``places`` among all, the best score first; found once."""
+        for known, ranks in self._ranks:
+            if known is places:
+                return ranks
         best = sort_rows_(self.scores_at(places))
         hits = count_at_most(best, best).minimum(places.counts[:, None])
-        return Ranks(hits, count_at_most(self.ordered, best), places.taken, places.counts, self.broken)
+        ranks = Ranks(hits, count_at_most(self.ordered, best), places.taken, places.counts, self.broken)
+        self._ranks.append((places, ranks))
+        return ranks
 
     def weighted_ranks(self, places: Places, weights: Tensor) -> tuple[Ranks, Tensor, Tensor]:
         """Return ranks, and at each place the weight of the entry and of all entries that score at least as high.
@@ -108,12 +114,12 @@ class Standings:
         Returns:
             Ranks, own weights and heaped weights (..., L, W); 0 where no entry stands.
         """
-        best, order = self.scores_at(places).sort(dim=-1, stable=True)
-        hits = count_at_most(best, best).minimum(places.counts[:, None])
-        own = real(weights).where(places.taken, 0.0).expand(best.shape).gather(-1, order)
-        heaps = own.cumsum(-1).gather(-1, (hits.long() - 1).clamp(min=0))
-        found = Ranks(hits, count_at_most(self.ordered, best), places.taken, places.counts, self.broken)
-        return found, own, heaps
+        ranks = self.ranks(places)
+        own = real(weights).where(places.taken, 0.0)
+        order = self.scores_at(places).argsort(dim=-1, stable=True)
+        own = own.expand(order.shape).gather(-1, order)
+        heaps = own.cumsum(-1).gather(-1, (ranks.hits.long() - 1).clamp(min=0))
+        return ranks, own, heaps
 
     def auc(self, places: Places) -> Tensor:
         """Return P(an entry at ``places`` scores above one elsewhere), ties counting half, (..., L) in [0, 1].
@@ -121,8 +127,8 @@ class Standings:
         Where there is nothing to compare it is 1.
         """
         best = sort_rows_(self.scores_at(places))
-        level_or_above = count_at_most(self.ordered, best) - count_at_most(best, best).minimum(places.counts[:, None])
+        ranks = self.ranks(places)
         above = count_at_most(self.ordered, best, strictly=True) - count_at_most(best, best, strictly=True)
-        lost = row_sums(((level_or_above + above) / 2).where(places.taken, 0.0))
+        lost = row_sums(((ranks.above - ranks.hits + above) / 2).where(places.taken, 0.0))
         others = self.rising.shape[-1] - places.counts
         return (1.0 - lost / (places.counts * others).clamp(min=1)).masked_fill(self.broken, torch.nan)
