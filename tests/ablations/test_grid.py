@@ -55,7 +55,8 @@ def test_every_combination_once_with_conditions(tmp_path: Path) -> None:
     ]
     assert made.baseline.label == "ll_r, plain"
     heads = [(cell.config.method["name"], cell.config.model.head) for cell in made.cells]
-    assert heads[2] == ("ll_r", {"name": "boostlu", "alpha": 5.0}) and heads[3] == ("an", {"name": "linear"})
+    assert heads[2] == ("ll_r", {"name": "boostlu", "alpha": 5.0})
+    assert heads[3] == ("an", {"name": "linear"})
 
 
 def test_a_method_named_as_in_the_base_keeps_the_options_it_has_there(tmp_path: Path) -> None:
@@ -82,7 +83,8 @@ def test_leave_one_out_names_what_is_missing(tmp_path: Path) -> None:
         },
     )
     assert [cell.label for cell in made.cells] == ["full", "without screening", "without suppression", "r_ws=2"]
-    assert made.baseline.label == "full" and made.cells[1].config.method["tau"] == 0.0
+    assert made.baseline.label == "full"
+    assert made.cells[1].config.method["tau"] == 0.0
     assert made.cells[2].config.method["tau"] != 0.0
 
 
@@ -158,14 +160,16 @@ def test_what_is_wrong_is_named_with_its_nearest_right(tmp_path: Path, keys: dic
 
 def test_assignments_reach_base_and_keys(tmp_path: Path) -> None:
     made = grid(tmp_path, "optim.lr=0.5", "seeds=[4]", "design=one_at_a_time")
-    assert made.cells[0].config.optim.lr == 0.5 and made.config.seeds == [4]
+    assert made.cells[0].config.optim.lr == 0.5
+    assert made.config.seeds == [4]
     assert made.config.design == "one_at_a_time"
     assert "unknown key 'optim.rl'" in refused(tmp_path, "optim.rl=1")
 
 
 def test_a_recipe_and_the_best_of_a_study_are_bases(tmp_path: Path) -> None:
     recipe = grid(tmp_path, "data.name=digits", base="recipe:cole_an_linear", factors={"optim.lr": [1e-3, 1e-2]})
-    assert recipe.cells[0].config.compat == "reference" and recipe.cells[0].config.data.name == "digits"
+    assert recipe.cells[0].config.compat == "reference"
+    assert recipe.cells[0].config.data.name == "digits"
     folder = tmp_path / "results" / "digits"
     folder.mkdir(parents=True)
     (folder / "best.yaml").write_text(yaml.safe_dump({**BASE, "optim": {"lr": 0.123}}))
@@ -194,7 +198,8 @@ def test_conditions_that_go_round_in_a_circle() -> None:
 @pytest.mark.parametrize("name", grid_names())
 def test_every_shipped_grid_is_sound(name: str, tmp_path: Path) -> None:
     made = load_grid(find_grid(name), output=tmp_path)
-    assert made.config.description and len(made.cells) > 1
+    assert made.config.description
+    assert len(made.cells) > 1
     assert len({cell.label for cell in made.cells}) == len(made.cells)
 
 

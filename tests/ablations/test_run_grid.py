@@ -104,13 +104,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_a_grid_ends_with_every_run_of_every_cell(finished: tuple[Path, str]) -> None:
     folder, out = finished
-    assert "4 cells, 16 runs" in out and "3 trials a cell" in out
+    assert "4 cells, 16 runs" in out
+    assert "3 trials a cell" in out
     assert len(trained(folder)) == 16
     table = rows(folder, "runs.csv")
     cells = {"an, batch_size=16", "an, batch_size=32", "role, batch_size=16", "role, batch_size=32"}
-    assert {row["cell"] for row in table} == cells and len(table) == 16
+    assert {row["cell"] for row in table} == cells
+    assert len(table) == 16
     home = folder / "results" / "ablations"
-    assert not (home / "mine" / ".ray").exists() and not (home / "mine" / ".orders").exists()
+    assert not (home / "mine" / ".ray").exists()
+    assert not (home / "mine" / ".orders").exists()
     assert len(list((home / "studies").iterdir())) == 4
     for name in ("report.md", "table.tex", "cells.csv", "grid.yaml"):
         assert (home / "mine" / name).is_file()
@@ -145,7 +148,8 @@ def test_tables_equal_what_mlflow_has(finished: tuple[Path, str]) -> None:
     assert len(in_runs) == len(table) == 16
     for row in table:
         run = in_runs[Path(row["folder"]).name]
-        assert run.info.status == "FINISHED" and run.data.tags["plml.state"] == "COMPLETE"
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["plml.state"] == "COMPLETE"
         assert run.data.metrics["test/mAP"] == pytest.approx(float(row["test/mAP"]), rel=1e-12)
         assert run.data.tags["plml.cell"] == row["cell"]
         [data] = run.inputs.dataset_inputs
@@ -167,10 +171,12 @@ def test_the_second_run_trains_nothing_and_says_the_same(finished: tuple[Path, s
     texts = {name: (home / name).read_bytes() for name in ("report.md", "cells.csv", "runs.csv", "table.tex")}
     code, out = run(folder, "--grid", "mine.yaml")
     assert code == 0, out
-    assert "training" not in out and "16 of 16 runs are done already" in out
+    assert "training" not in out
+    assert "16 of 16 runs are done already" in out
     assert trained(folder) == before
     assert {name: (home / name).read_bytes() for name in texts} == texts
-    assert len(mlflow_runs(folder, "run")) == 16 and len(mlflow_runs(folder, "cell")) == 4
+    assert len(mlflow_runs(folder, "run")) == 16
+    assert len(mlflow_runs(folder, "cell")) == 4
     assert len(mlflow_runs(folder, "grid")) == 1
 
 
@@ -179,7 +185,8 @@ def test_another_grid_uses_what_this_one_trained(finished: tuple[Path, str]) -> 
     before = trained(folder)
     write(folder, "other", factors={"method.name": ["an"], "optim.batch_size": [16, 32]})
     code, out = run(folder, "--grid", "other.yaml")
-    assert code == 0 and "training" not in out, out
+    assert code == 0, out
+    assert "training" not in out
     assert trained(folder) == before
     assert len(mlflow_runs(folder, "run", "other")) == 8
 
@@ -189,13 +196,15 @@ def test_more_seeds_train_only_what_is_new_and_reports_need_no_training(finished
     factors = {"optim.batch_size": [16, 32]}
     write(folder, "wider", seeds=[0, 1, 2], factors=factors, baseline={}, base={**GRID["base"], "method": "an"})
     code, out = run(folder, "--grid", "wider.yaml", "--report")
-    assert code == 0 and "stopped after" in out, out
+    assert code == 0, out
+    assert "stopped after" in out
     assert len(rows(folder, "runs.csv", "wider")) == 8
     assert "incomplete" in out
     before = trained(folder)
     code, out = run(folder, "--grid", "wider.yaml")
     assert code == 0, out
-    assert len(trained(folder)) == len(before) + 4 and trained(folder).items() >= before.items()
+    assert len(trained(folder)) == len(before) + 4
+    assert trained(folder).items() >= before.items()
 
 
 def test_an_interrupted_grid_goes_on(tmp_path: Path) -> None:
@@ -213,7 +222,8 @@ def test_an_interrupted_grid_goes_on(tmp_path: Path) -> None:
     before = trained(tmp_path)
     code, out = run(tmp_path, "--grid", "mine.yaml")
     assert code == 0, out
-    assert len(trained(tmp_path)) == 4 and trained(tmp_path).items() >= before.items()
+    assert len(trained(tmp_path)) == 4
+    assert trained(tmp_path).items() >= before.items()
     assert {run.info.status for run in mlflow_runs(tmp_path, "run")} == {"FINISHED"}
     assert len(mlflow_runs(tmp_path, "run")) == 4
 
@@ -225,9 +235,11 @@ def test_runs_that_fail_are_told_and_tried_again(tmp_path: Path) -> None:
     write(tmp_path, base=base, tune_per_cell=None, factors=factors, seeds=[0], label_draws=[1200], baseline={})
     code, out = run(tmp_path, "--grid", "mine.yaml")
     assert code == 0, out
-    assert "diverged" in out and "the same command tries them again" in out
+    assert "diverged" in out
+    assert "the same command tries them again" in out
     cells = {row["cell"]: row for row in rows(tmp_path, "cells.csv")}
-    assert cells["lr=0.01"]["n"] == "1" and cells["lr=0.01"]["std"] == ""
+    assert cells["lr=0.01"]["n"] == "1"
+    assert cells["lr=0.01"]["std"] == ""
     assert cells["lr=1e+30"]["mean"] == ""
     states = {run.data.tags["plml.cell"]: run.info.status for run in mlflow_runs(tmp_path, "run")}
     assert states == {"lr=0.01": "FINISHED", "lr=1e+30": "FAILED"}
@@ -253,10 +265,12 @@ def test_wrong_input_ends_at_once(tmp_path: Path) -> None:
     write(tmp_path, factors={"method.nam": ["an"]})
     began = time.monotonic()
     code, out = run(tmp_path, "--grid", "mine.yaml")
-    assert code == 2 and "method.name" in out
+    assert code == 2
+    assert "method.name" in out
     assert time.monotonic() - began < 20
     code, out = run(tmp_path, "--grid", "digits_bostlu")
-    assert code == 2 and "digits_boostlu" in out
+    assert code == 2
+    assert "digits_boostlu" in out
     assert not (tmp_path / "results").exists()
 
 
@@ -264,5 +278,7 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     write(tmp_path)
     code, out = run(tmp_path, "--grid", "mine.yaml", "--dry-run")
     assert code == 0, out
-    assert "16" in out and "role, batch_size=32" in out and "about" in out
+    assert "16" in out
+    assert "role, batch_size=32" in out
+    assert "about" in out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.yaml"]
