@@ -53,18 +53,18 @@ def view_state(
     learning = list(dict.fromkeys([metric, "val/mAP"]))
     shown = [*(f"metrics.`{name}`" for name in [*figures, "time/epoch"]), *(f"params.`{name}`" for name in columns)]
     charts = [_chart("settings", 0, "PARALLEL", selectedParams=list(axes), selectedMetrics=[metric], showAllRuns=True)]
-    if contour is not None:
-        x, y = (_axis(name, "PARAM") for name in contour)
-        charts.append(_chart("settings", 1, "CONTOUR", xaxis=x, yaxis=y, zaxis=_axis(metric, "METRIC")))
     charts += [_chart("figures", i, "BAR", metricKey=name) for i, name in enumerate(figures)]
     if len(figures) == 2:  # does what selects agree with test?
         x, y = (_axis(name, "METRIC") for name in figures)
         charts.append(_chart("figures", 2, "SCATTER", xaxis=x, yaxis=y))
+    if contour is not None:
+        x, y = (_axis(name, "PARAM") for name in contour)
+        charts.append(_chart("figures", 3, "CONTOUR", xaxis=x, yaxis=y, zaxis=_axis(metric, "METRIC")))
     charts += [_chart("curves", i, "LINE", metricKey=name, **_LINE) for i, name in enumerate(learning)]
     charts += [_chart("diagnosis", i, "LINE", metricKey=name, **_LINE) for i, name in enumerate(curves)]
     sections = [
-        _section("settings", "Which settings", columns=2 if contour else 1, height=400),
-        _section("figures", "Which is better", columns=len(figures) + (len(figures) == 2), height=360),
+        _section("settings", "Which settings", columns=1, height=400),
+        _section("figures", "Which is better", columns=2, height=360),
         _section("curves", "Learning curves", columns=2, height=360),
     ]
     if curves:

@@ -58,11 +58,11 @@ def conclusion(board: Leaderboard) -> str:
 def notes(board: Leaderboard) -> str:
     """Return conclusion and tables in Markdown."""
     parts = [f"# Study {board.study}"]
-    if board.chosen_by_clean_labels:
-        parts.append(CLEAN_NOTE)
     if means := averages(board):
         parts += ["## Mean over the label settings", _means_table(board, means), "## The best single trial"]
     parts.append(conclusion(board))
+    if board.chosen_by_clean_labels:
+        parts.append(CLEAN_NOTE)
     if board.best_of_each:
         parts += ["## Best of each method", _table(board, board.best_of_each)]
         parts += ["## All complete trials", _table(board, board.ranked[:NOTE_ROWS])]

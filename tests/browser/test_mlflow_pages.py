@@ -35,6 +35,7 @@ STUDY = {
     "description": "Two methods on a handful of digits.",
     "base": {
         "epochs": 3,
+        "diagnostics": "label_correction",
         "data": {
             "name": "digits",
             "observation": "single_positive",
@@ -50,6 +51,7 @@ STUDY = {
     "sampler": {"name": "random", "seed": 3},
     "n_trials": 8,
     "resources": {"cpu": 1, "gpu": 0, "max_concurrent": 2},
+    "track": {"register": "scenes", "alias": "champion", "checkpoints": "every_epoch"},
 }
 CHROMIUM_ARGS = [
     "--no-sandbox",
@@ -193,9 +195,13 @@ def test_the_pages_link_opens_on_filled_charts_best_run_first(
     bars = page.locator(".js-plotly-plot .bars .point")
     bars.first.wait_for(state="visible")
     assert bars.count() >= len(finished.board.ranked)
+    see(page, "selection/best vs. test/mAP", "log10 optim.lr vs. optim.batch_size vs. selection/best")
+    page.locator(".js-plotly-plot .contourlayer .contour").first.wait_for(state="visible")
     page.get_by_text("Learning curves").first.scroll_into_view_if_needed()
     see(page, "val/mAP")
     page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for(state="visible")
+    page.get_by_text("Label correction").first.scroll_into_view_if_needed()
+    see(page, "diagnosis/loss_false_negatives", "diagnosis/pseudo_positive_precision")
 
 
 def test_the_table_has_columns_of_metrics_and_searched_parameters(
@@ -267,3 +273,26 @@ def test_the_studys_run_has_conclusion_leaderboard_and_figures(
     page.get_by_text("figures", exact=True).first.click()
     page.get_by_text("parallel_coordinates.png", exact=True).first.click()
     page.locator("img[src^='blob:'], img[src*='artifact']").first.wait_for(state="visible")
+
+
+def test_the_registered_version_says_what_it_is_and_has_the_alias(
+    finished: Finished, open_page: Callable[[str], "Page"]
+) -> None:
+    page = open_page(f"{finished.base}/#/models/scenes/versions/1")
+    see(page, "Version 1", "champion", finished.run_name(finished.best))
+    text = page.locator("body").inner_text()
+    assert f"chosen by {finished.best.selected_by}: {finished.best.objective:.2f}" in text
+    assert "plml.study" in text
+    assert finished.best.mlflow_run_id is not None
+    page = open_page(finished.run_link(finished.best.mlflow_run_id))
+    see(page, "Registered models", "scenes")
+
+
+def test_every_epoch_is_a_model_with_its_figures(finished: Finished, open_page: Callable[[str], "Page"]) -> None:
+    page = open_page(f"{finished.base}/#/experiments/1/models?workflowType=machine_learning")
+    name = finished.run_name(finished.best)
+    see(page, f"{name}-best")
+    epoch = finished.best.best_epoch
+    page.get_by_text(f"{name}-epoch-{epoch:03d}", exact=True).first.click()
+    see(page, "selection/value", "val/mAP", "diagnosis/loss_true_negatives", name)
+    assert f"{finished.best.objective:.4f}"[:-1] in page.locator("body").inner_text()
