@@ -139,9 +139,29 @@ def _track(uri: str, config: TrainConfig, trainer: Trainer) -> Iterator[RunLogge
     """Open an MLflow run for this training and close it with the state that training ended in."""
     tracker = Tracker(uri)
     experiment = tracker.open_experiment(f"plml/{config.data.name}")
-    tags = {"plml.kind": "train", "plml.fingerprint": config.fingerprint, "plml.state": "RUNNING"}
+    bundle = trainer.stage.bundle
+    tags = {
+        "plml.kind": "train",
+        "plml.state": "RUNNING",
+        "plml.method": config.method["name"],
+        "plml.setting": config.data.observation["name"],
+        "plml.seed": str(config.seed),
+        "plml.observation_seed": str(config.data.observation_seed),
+        "plml.fingerprint": config.fingerprint,
+        "plml.selection": config.selected_by,
+        "plml.selection_clean": str(config.selection.labels == "clean").lower(),
+        "plml.data": bundle.digest[:16],
+        "plml.folder": str(trainer.files.path.absolute()),
+    }
     name = f"{config.method['name']}-{config.fingerprint[:8]}"
     run_id = tracker.create_run(experiment, name, params=config.flat(), tags=tags)
+    tracker.log_dataset(
+        run_id,
+        name=config.data.name,
+        digest=bundle.digest,
+        setting=config.data.observation["name"],
+        source=config.data.root or "",
+    )
     logger = RunLogger(uri, run_id)
     try:
         yield logger

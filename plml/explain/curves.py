@@ -95,4 +95,4 @@ def _finish(axes: "Axes", title: str, what: str) -> None:
 def _styles(axes: "Axes", styles: Collection[tuple[str, str]]) -> None:
     """Explain the line styles in grey; colours stand for runs."""
     handles = [axes.plot([], [], color="#555555", linestyle=style, label=label)[0] for label, style in styles]
-    axes.legend(handles=handles, fontsize=8, frameon=False, loc="best")
+    axes.legend(handles=handles, fontsize=8, framealpha=0.85, edgecolor="none", loc="best")

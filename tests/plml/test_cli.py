@@ -172,6 +172,9 @@ def test_tracked_training_is_complete(trained: Path) -> None:
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["optim.lr"] == "0.001"
+    assert run.data.tags["plml.selection_clean"] == "false"
+    [data] = run.inputs.dataset_inputs
+    assert (data.dataset.name, data.tags[0].value) == ("digits", run.data.params["data.observation.name"])
     result = json.loads((trained / "tracked" / "result.json").read_text())
     assert run.data.metrics["test/mAP"] == result["metrics"]["test/mAP"]
     assert [point.step for point in client.get_metric_history(run.info.run_id, "val/mAP")] == [0, 1]
