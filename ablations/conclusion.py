@@ -1,6 +1,5 @@
 """The end of a launch: statistics, tables and figures from what is stored; MLflow told; the links printed."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from ablations.report import write_summary
 from ablations.summary import CellSummary, GridSummary, summarise
 from ablations.terminal_table import render
 from tune.folders import StudyFolder
-from tune.terminal import plml_command
+
+COMPARED = 5  # best cells that the compare link shows beside the baseline
 
 
 def conclude(grid: Grid, plans: Sequence[CellPlan], folder: StudyFolder, runs: GridRuns, console: Console) -> None:
@@ -36,8 +36,8 @@ def conclude(grid: Grid, plans: Sequence[CellPlan], folder: StudyFolder, runs: G
             files += write_criteria(plans, folder.path, console)
         runs.deliver(plans, lambda left: status.update(f"delivering to MLflow, {left} runs left ..."))
         status.update("delivering tables and figures to MLflow ...")
-        _tell(grid, plans, summary, files, folder.path, runs)
-    _links(files, runs, console)
+        _tell(plans, summary, files, folder.path, runs)
+    _links(grid, summary, files, runs, console)
 
 
 def cell_figures(cell: CellSummary, metric: str) -> dict[str, float]:
@@ -47,7 +47,6 @@ def cell_figures(cell: CellSummary, metric: str) -> dict[str, float]:
 
 
 def _tell(
-    grid: Grid,
     plans: Sequence[CellPlan],
     summary: GridSummary,
     files: Sequence[Path],
@@ -63,21 +62,25 @@ def _tell(
     report = next(file for file in files if file.suffix == ".md" and file.stem.startswith("report"))
     complete = all(cell.complete for cell in summary.outcome.cells)
     runs.write_grid(report.read_text(encoding="utf-8"), files, folder, figures, complete=complete)
-    runs.publish([name for name, factor in grid.factors.items() if len(factor.levels) > 1])
+    runs.publish()
 
 
-def _links(files: Sequence[Path], runs: GridRuns, console: Console) -> None:
+def _links(grid: Grid, summary: GridSummary, files: Sequence[Path], runs: GridRuns, console: Console) -> None:
     """What to look at next."""
+    wanted = {"report": ("report", ".md"), "LaTeX": ("table", ".tex")}
     lines = [
         (name, str(file))
-        for name, kind in (("report", ".md"), ("LaTeX", ".tex"))
+        for name, (stem, kind) in wanted.items()
         for file in files
-        if file.suffix == kind and file.stem.startswith(("report", "table"))
+        if file.suffix == kind and file.stem.startswith(stem)
     ]
     if runs.experiment is not None:
         if runs.tracker.ui_command:
             lines.append(("MLflow", runs.tracker.ui_command))
         lines.append(("pages" if runs.tracker.ui_command else "MLflow", runs.tracker.experiment_url(runs.experiment)))
-    lines.append(("select", f"{plml_command()} reselect {shlex.quote(str(files[0].parent.parent / 'runs'))}"))
+        ranked = sorted((c for c in summary.cells if c.mean is not None), key=lambda cell: -(cell.mean or 0.0))
+        shown = list(dict.fromkeys([grid.baseline.label, *(cell.label for cell in ranked[:COMPARED])]))
+        if (compare := runs.compare_url(shown)) is not None:
+            lines.append(("compare", compare))
     for name, text in lines:
         console.print(f"{name:8}  {escape(text)}", soft_wrap=True)

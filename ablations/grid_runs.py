@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ablations.factors import Factor
 from ablations.grid import Grid
 from ablations.plan import CellPlan, CellRun
 from ablations.store import finished_reports
@@ -148,16 +149,31 @@ class GridRuns:
 
         self._guarded(write)
 
-    def publish(self, axes: Sequence[str]) -> None:
-        """Set up the page that :meth:`Tracker.experiment_url` opens."""
-        if self.experiment is not None:
-            experiment, metric = self.experiment, self.grid.config.metric
-            columns = ["cell", *axes]
-            self._guarded(
-                lambda: self.tracker.publish_view(
-                    experiment, metric=metric, maximize=True, axes=axes, columns=columns, kind="run"
-                )
+    def publish(self) -> None:
+        """Set up the page that :meth:`Tracker.experiment_url` opens: runs grouped by cell, factors as axes."""
+        if self.experiment is None:
+            return
+        experiment, metric = self.experiment, self.grid.config.metric
+        varied = [name for name, factor in self.grid.factors.items() if len(factor.levels) > 1]
+        always = [name for name in varied if all(name in cell.levels for cell in self.grid.cells)]
+        numeric = [name for name in always if _is_numeric(self.grid.factors[name])]
+        self._guarded(
+            lambda: self.tracker.publish_view(
+                experiment,
+                metric=metric,
+                maximize=True,
+                axes=["cell", *always],
+                columns=["cell", *varied],
+                kind="run",
+                group_by="cell",
+                contour=(numeric[0], numeric[1]) if len(numeric) > 1 else None,
             )
+        )
+
+    def compare_url(self, cells: Sequence[str]) -> str | None:
+        """Return the link that sets cells side by side, by their labels; None with less than two of them."""
+        found = [self._named["cell", label] for label in cells if ("cell", label) in self._named]
+        return self.tracker.compare_url(self.experiment, found) if self.experiment and len(found) > 1 else None
 
     # -- single runs --------------------------------------------------------------------------------------
 
@@ -286,3 +302,7 @@ class GridRuns:
                 self.warn(f"MLflow: {error}; the grid goes on, and the same command delivers everything later")
             self._warned = True
             return None
+
+
+def _is_numeric(factor: Factor) -> bool:
+    return all(isinstance(level.value, int | float) and not isinstance(level.value, bool) for level in factor.levels)
