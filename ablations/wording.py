@@ -67,7 +67,7 @@ def protocol(summary: GridSummary) -> list[str]:
     if summary.test == "crossed_t" and any(min(cell.seeds, cell.draws) == 2 for cell in summary.cells):
         sentences.append(
             "Where two label draws (or two seeds) are crossed, the test must learn their effect from one degree of "
-            "freedom, so it finds large differences only."
+            "freedom, so it finds large differences only; runs with a seed and a draw of their own find smaller ones."
         )
     return sentences
 
