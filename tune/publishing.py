@@ -116,12 +116,13 @@ def parallel_axes(board: Leaderboard) -> list[str]:
 
 
 def contour_axes(board: Leaderboard) -> tuple[str, str] | None:
-    """Return the first two numeric axes, over which a contour can be drawn; None if there are not two."""
+    """Return two numeric axes to draw a contour over, those on a log scale first; None if there are not two."""
     numeric = [
         name
         for name in parallel_axes(board)
         if name != "Method" and _is_numeric(board, name.removeprefix(log10_name("")))
     ]
+    numeric.sort(key=lambda name: not name.startswith(log10_name("")))
     return (numeric[0], numeric[1]) if len(numeric) > 1 else None
 
 

@@ -195,9 +195,9 @@ def test_the_pages_link_opens_on_filled_charts_best_run_first(
     bars = page.locator(".js-plotly-plot .bars .point")
     bars.first.wait_for(state="visible")
     assert bars.count() >= len(finished.board.ranked)
+    page.get_by_text("Learning curves").first.scroll_into_view_if_needed()  # charts are drawn when they come into view
     see(page, "selection/best vs. test/mAP", "log10 optim.lr vs. optim.batch_size vs. selection/best")
     page.locator(".js-plotly-plot .contourlayer .contour").first.wait_for(state="visible")
-    page.get_by_text("Learning curves").first.scroll_into_view_if_needed()
     see(page, "val/mAP")
     page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for(state="visible")
     page.get_by_text("Label correction").first.scroll_into_view_if_needed()
@@ -279,7 +279,7 @@ def test_the_registered_version_says_what_it_is_and_has_the_alias(
     finished: Finished, open_page: Callable[[str], "Page"]
 ) -> None:
     page = open_page(f"{finished.base}/#/models/scenes/versions/1")
-    see(page, "Version 1", "champion", finished.run_name(finished.best))
+    see(page, "Version 1", "@\u00a0champion", finished.run_name(finished.best))
     text = page.locator("body").inner_text()
     assert f"chosen by {finished.best.selected_by}: {finished.best.objective:.2f}" in text
     assert "plml.study" in text

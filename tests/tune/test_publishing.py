@@ -33,6 +33,8 @@ def board_of(*values: Mapping[str, object], labels: str = "observed") -> Leaderb
 def test_a_contour_needs_two_numeric_parameters_that_vary() -> None:
     one, other = {"optim.lr": 1e-3, "optim.batch_size": 8}, {"optim.lr": 1e-2, "optim.batch_size": 16}
     assert contour_axes(board_of(one, other)) == ("log10 optim.lr", "optim.batch_size")
+    first = ({"optim.batch_size": 8, "optim.lr": 1e-3}, {"optim.batch_size": 16, "optim.lr": 1e-2})
+    assert contour_axes(board_of(*first)) == ("log10 optim.lr", "optim.batch_size")
     assert contour_axes(board_of({"optim.lr": 1e-3}, {"optim.lr": 1e-2})) is None
     named = [{**row, "model.head.name": name} for row, name in zip((one, other), ("linear", "csra"), strict=True)]
     without = [{key: value for key, value in row.items() if key != "optim.batch_size"} for row in named]
