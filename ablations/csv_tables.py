@@ -5,7 +5,8 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ablations.summary import GridSummary, Interval
+from ablations.comparison import Interval
+from ablations.summary import GridSummary
 
 
 def cells_csv(summary: GridSummary) -> str:

@@ -6,10 +6,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from ablations.comparison import figures_of
 from ablations.interval_figure import draw_intervals
 from ablations.panels import new_panels
 from ablations.rank_figure import draw_critical_difference
-from ablations.summary import CellSummary, GridSummary, figures_of
+from ablations.summary import CellSummary, GridSummary
 from plml.tracking_view import PALETTE
 from tune.drawing import GRID, MUTED, STYLE, headline, one_legend, whole_numbers
 

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ablations.comparison import figures_of
 from ablations.panels import new_panels
-from ablations.summary import CellSummary, GridSummary, figures_of
+from ablations.summary import CellSummary, GridSummary
 from plml.tracking_view import PALETTE
 from tune.drawing import GRID, MUTED, headline
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from ablations.comparison import Interval
 from ablations.significance import DESCRIPTIONS
-from ablations.summary import CellSummary, GridSummary, Interval
+from ablations.summary import CellSummary, GridSummary
 
 NONE = "-"  # what is not there: a deviation of one run, a test of one pair
 
