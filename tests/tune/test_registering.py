@@ -48,6 +48,7 @@ class Closing:
     def __init__(self, ledger: Ledger, uri: str) -> None:
         self.ledger, self.uri, self.warnings = ledger, uri, list[str]()
         self.tracker = Tracker(uri, timeout_s=60)
+        self.first = self.close()
 
     def close(self, *, force_alias: bool = False) -> str:
         console = Console(record=True, width=200)
@@ -79,7 +80,7 @@ def closing(trained_study: Callable[..., Ledger], tmp_path_factory: pytest.TempP
 
 
 def test_best_and_every_epoch_are_stored_once(closing: Closing) -> None:
-    told = closing.close()
+    told = closing.first
     assert closing.warnings == []
     board = read_leaderboard(closing.ledger.optuna, closing.ledger.folder.path)
     best = board.best
@@ -111,7 +112,7 @@ def test_best_and_every_epoch_are_stored_once(closing: Closing) -> None:
 
 
 def test_choosing_by_clean_labels_is_stamped(closing: Closing) -> None:
-    told = closing.close()
+    told = closing.first
     assert "clean labels are more than a partial label setting has" in " ".join(told.split())
     [study] = closing.tags("study")
     assert study["plml.selection_clean"] == "true"
