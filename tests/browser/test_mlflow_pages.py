@@ -285,7 +285,8 @@ def test_the_registered_version_says_what_it_is_and_has_the_alias(
     assert "plml.study" in text
     assert finished.best.mlflow_run_id is not None
     page = open_page(finished.run_link(finished.best.mlflow_run_id))
-    see(page, "Registered models", "scenes")
+    see(page, "Registered models")
+    page.locator("a[href$='/models/scenes/versions/1']").first.wait_for(state="visible")
 
 
 def test_every_epoch_is_a_model_with_its_figures(finished: Finished, open_page: Callable[[str], "Page"]) -> None:
