@@ -55,19 +55,17 @@ def weighted_average_precision(scores: Array, target: Array, weights: Array) -> 
     ends, group = np.unique(np.searchsorted(-ranked, -ranked[places], side="right"), return_inverse=True)
     first_of_group = np.r_[0, np.flatnonzero(np.diff(group)) + 1]
     rows_of = torch.from_numpy(weights)
-    above = _running_sums(rows_of, order[: ends[-1]], np.r_[0, ends[:-1]])  # (G, R)
-    hits = _running_sums(rows_of, order[places], first_of_group)  # (G, R)
-    gained = np.diff(hits, axis=0, prepend=0.0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 without weight on a positive
-        return (gained * hits / np.maximum(above, 1.0)).sum(0) / hits[-1]
+    above = _sums(rows_of, order[: ends[-1]], np.r_[0, ends[:-1]]).cumsum(0)  # (G, R)
+    gained = _sums(rows_of, order[places], first_of_group)  # (G, R)
+    hits = gained.cumsum(0)
+    total = hits.double().div_(above.clamp_(min=1.0)).mul_(gained).sum(0)
+    return (total / hits[-1]).numpy()  # 0 / 0 without weight on a positive
 
 
-def _running_sums(weights: torch.Tensor, rows: Array, starts: Array) -> Array:
-    """Return sums of rows of ``weights`` over stretches of ``rows``, each with all stretches before it."""
-    sums = torch.nn.functional.embedding_bag(
-        torch.from_numpy(rows), weights, torch.from_numpy(starts.astype(np.int64)), mode="sum"
-    )
-    return sums.cumsum(0).double().numpy()
+def _sums(weights: torch.Tensor, rows: Array, starts: Array) -> torch.Tensor:
+    """Return sums of rows of ``weights`` over stretches of ``rows``, exact as long as weights are whole."""
+    stretches = torch.from_numpy(starts.astype(np.int64))
+    return torch.nn.functional.embedding_bag(torch.from_numpy(rows), weights, stretches, mode="sum")
 
 
 def _mean_over_classes(scores: Array, target: Array, weights: Array) -> Array:
