@@ -67,6 +67,8 @@ class Grid:
     def repeats(self, cell: Cell) -> list[tuple[int, int]]:
         """Return ``(seed, label draw)`` of the cell's runs, draw by draw; one draw where labels are not drawn."""
         draws = self.config.label_draws if cell.draws_labels else self.config.label_draws[:1]
+        if self.config.pairing == "own" and cell.draws_labels:
+            return list(zip(self.config.seeds, draws, strict=True))
         return [(seed, draw) for draw in draws for seed in self.config.seeds]
 
 

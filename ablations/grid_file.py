@@ -54,6 +54,9 @@ class GridConfig(Strict):
     exclude: list[dict[str, Any]] = Field(default_factory=list, description="combinations of levels to leave out")
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0, 1, 2], description="training seeds")
     label_draws: Annotated[list[Seed], Field(min_length=1)] = Field([1200], description="observation seeds")
+    pairing: Literal["crossed", "own"] = Field(
+        "crossed", description="every seed with every label draw; own: the first with the first, and so on"
+    )
     tune_per_cell: TuningConfig | None = None
     metric: str = Field("test/mAP", description="the figure that cells are compared by")
     test: PairedTest = Field("crossed_t", description="the test of paired differences")
@@ -81,6 +84,11 @@ class GridConfig(Strict):
         for name, numbers in (("seeds", self.seeds), ("label_draws", self.label_draws)):
             if len(set(numbers)) < len(numbers):
                 raise ValueError(f"{name} must differ from one another, got {numbers}")
+        if self.pairing == "own" and len(self.seeds) != len(self.label_draws):
+            raise ValueError(
+                f"pairing: own needs a label draw for every seed, got {len(self.seeds)} seeds and "
+                f"{len(self.label_draws)} label_draws"
+            )
         return self
 
     def read_factors(self) -> dict[str, Factor]:

@@ -25,7 +25,8 @@ def dry_run(grid: Grid, plans: Sequence[CellPlan], console: Console) -> int:
     facts = Table.grid(padding=(0, 2))
     seeds, draws = grid.config.seeds, grid.config.label_draws
     facts.add_row("design", f"{grid.config.design.replace('_', ' ')}; compared with '{grid.baseline.label}'")
-    facts.add_row("repeats", f"seeds {_numbers(seeds)} x label draws {_numbers(draws)}")
+    sign = "x" if grid.config.pairing == "crossed" else "each with its own of"
+    facts.add_row("repeats", f"seeds {_numbers(seeds)} {sign} label draws {_numbers(draws)}")
     if tuning := grid.config.tune_per_cell:
         facts.add_row("search", f"{tuning.n_trials} trials a cell, sampler {tuning.sampler.name}, in each the same")
     facts.add_row("test", f"{grid.config.test} of paired differences of {grid.config.metric}, corrected by Holm")

@@ -123,6 +123,10 @@ def test_repeats_are_seeds_by_label_draws_and_one_draw_where_labels_are_not_draw
     one, everything = made.cells
     assert made.repeats(one) == [(0, 7), (1, 7), (0, 8), (1, 8)]
     assert made.repeats(everything) == [(0, 7), (1, 7)]
+    own = grid(
+        tmp_path, "pairing=own", factors=factors, seeds=[0, 1], label_draws=[7, 8], base={**BASE, "method": "bce_ls"}
+    )
+    assert [own.repeats(cell) for cell in own.cells] == [[(0, 7), (1, 8)], [(0, 7), (1, 7)]]
     again = one.at(1, 8)
     assert (again.seed, again.data.observation_seed) == (1, 8)
 
@@ -141,6 +145,7 @@ def test_repeats_are_seeds_by_label_draws_and_one_draw_where_labels_are_not_draw
         ({"exclude": [{"method.name": "an"}]}, ["baseline", "excluded"]),
         ({"blocks": "data.name"}, ["blocks", "data.name"]),
         ({"seeds": [1, 1]}, ["seeds", "differ"]),
+        ({"pairing": "own", "seeds": [0, 1], "label_draws": [1200]}, ["pairing", "2 seeds", "1 label_draws"]),
         ({"metric": "selection/best"}, ["metric", "selection/best"]),
         ({"desing": "full"}, ["desing", "design"]),
         ({"design": "ful"}, ["design", "ful", "full"]),
