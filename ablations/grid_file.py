@@ -44,7 +44,8 @@ class GridTrackConfig(Strict):
 class GridConfig(Strict):
     """The keys of a grid file."""
 
-    description: str = ""
+    description: str = Field("", description="what is compared; the caption of its table begins with it")
+    needs: str = Field("", description="what the user has to give, shown by --list")
     base: dict[str, Any] | str = Field(default_factory=dict)
     factors: Annotated[dict[str, Any], Field(min_length=1)]
     design: Design = "full"

@@ -34,10 +34,12 @@ def list_grids(options: argparse.Namespace) -> int:
     """Print the grids that come with the project and those begun in the output folder."""
     table = Table(box=None, pad_edge=False)
     table.add_column("grid")
-    table.add_column("description")
+    table.add_column("what it compares, and what it needs")
     for name in grid_names():
         tree = read_yaml((GRIDS / f"{name}.yaml").read_text(encoding="utf-8"), name)
         table.add_row(name, escape(str(tree.get("description", ""))))
+        if needs := tree.get("needs"):
+            table.add_row("", f"[dim]{escape(str(needs))}[/dim]")
     for file in sorted(_home(options).glob("*/grid.yaml")):
         table.add_row(file.parent.name, f"[dim]begun in {escape(str(file.parent))}[/dim]")
     console.print(table)
