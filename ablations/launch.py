@@ -50,6 +50,10 @@ def launch(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Start a grid, continue it, or rebuild its report; return the exit code of :mod:`ablations.run`."""
     grid = read_grid(options)
     store = Store(_home(options))
+    if options.download:
+        from tune.launch import fetch_weights
+
+        fetch_weights(cell.config.model for cell in grid.cells)
     if options.dry_run:
         from ablations.preview import dry_run
 

@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     size.add_argument("--cpus-per-trial", type=int, metavar="C")
     size.add_argument("--max-concurrent", type=int, metavar="M", help="runs at once; default: as many as fit")
     other = parser.add_argument_group("before it starts")
+    other.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
     other.add_argument("--dry-run", action="store_true", help="print cells, runs and estimated time; write nothing")
     return parser
 

@@ -4,7 +4,7 @@ import argparse
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from plml.checkpoint import write_text
-from plml.config import TrainConfig
+from plml.config import ModelConfig, TrainConfig
 from plml.errors import PlmlError
 from plml.schema import read_yaml
 from tune.folders import StudyFolder
@@ -60,6 +60,8 @@ def launch(options: argparse.Namespace, arguments: Sequence[str], cluster: "Star
     """
     output = Path(options.output_dir).expanduser().absolute()
     study = read_study(options, output)
+    if options.download:
+        fetch_weights([study.base.model])
     folder = StudyFolder(output / study.name)
     from plml.tracking import check_uri
 
@@ -223,6 +225,15 @@ def _train(
     if stopper.reason == "time":
         console.print(f"the time budget of {study.config.time_budget:g} s is spent")
     return interrupted, searcher.gave_up
+
+
+def fetch_weights(models: Iterable[ModelConfig]) -> None:
+    """Fetch torchvision weights that are named and not there yet; raises ConfigError."""
+    from plml.models.weights import find_weights
+
+    for model in models:
+        if model.weights:
+            find_weights(model, download=True)
 
 
 def prepare_data(config: TrainConfig, console: Console) -> None:

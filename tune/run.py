@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     size.add_argument("--cpus-per-trial", type=int, metavar="C")
     size.add_argument("--max-concurrent", type=int, metavar="M", help="trials at once; default: as many as fit")
     other = parser.add_argument_group("before it starts")
+    other.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
     other.add_argument("--dry-run", action="store_true", help="print space, budget and estimated time; write nothing")
     other.add_argument("--smoke", action="store_true", help="2 trials of 1 epoch in a temporary folder")
     other.add_argument("--fresh", action="store_true", help="begin again; the old study moves to OUTPUT_DIR/.trash")
