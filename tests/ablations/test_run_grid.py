@@ -228,6 +228,33 @@ def test_an_interrupted_grid_goes_on(tmp_path: Path) -> None:
     assert len(mlflow_runs(tmp_path, "run")) == 4
 
 
+@pytest.mark.chaos
+@pytest.mark.parametrize("moment", ["search", "first run", "later"])
+def test_a_killed_grid_goes_on(tmp_path: Path, moment: str) -> None:
+    write(tmp_path)
+    process = start(tmp_path, "--grid", "mine.yaml")
+    studies = tmp_path / "results" / "ablations" / "studies"
+    reached = {
+        "search": lambda: any(studies.glob("*/trials/*/metrics.jsonl")),
+        "first run": lambda: len(trained(tmp_path)) > 0,
+        "later": lambda: len(trained(tmp_path)) > 6,
+    }[moment]
+    until = time.monotonic() + LIMIT_S
+    while not reached() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=LIMIT_S)
+    before = trained(tmp_path)
+    code, out = run(tmp_path, "--grid", "mine.yaml")
+    assert code == 0, out
+    assert len(trained(tmp_path)) == 16
+    assert trained(tmp_path).items() >= before.items()
+    runs = mlflow_runs(tmp_path, "run")
+    assert len({run.data.tags["plml.run"] for run in runs}) == len(runs) == 16
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(rows(tmp_path, "runs.csv")) == 16
+
+
 def test_runs_that_fail_are_told_and_tried_again(tmp_path: Path) -> None:
     # At this rate the loss of a plain network is not finite within an epoch.
     base = {**GRID["base"], "mode": "end_to_end", "optim": {"name": "sgd"}}
