@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from plml.tracking_view import method_colors
 from tune.run_queue import PlannedRun
 
 T = TypeVar("T")
+SUPERSEDED = "superseded"  # kind of a run that belongs to no cell any more: its search chose otherwise
 QUIET_S = 60.0  # pause after a failed call
 
 
@@ -46,6 +48,7 @@ class GridRuns:
         self.cells: dict[str, CellRun] = {}  # by key of the run
         self._known: dict[str, str] = {}  # run id by name of its folder
         self._complete: set[str] = set()  # names of folders whose runs are told to the end
+        self._superseded: set[str] = set()  # names of folders that no cell had when the grid was concluded last
         self._named: dict[tuple[str, str], str] = {}  # run id by kind and cell
         self._lock = threading.RLock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="plml-mlflow")
@@ -94,10 +97,8 @@ class GridRuns:
             if progress is not None:
                 progress(left)
             self._end(run, "COMPLETE", "")
-        current = {run.planned.folder.name for run in runs}
-        for name, identifier in self._known.items():
-            if name not in current:
-                self._guarded(lambda run=identifier: self.tracker.set_tags(run, {"plml.kind": "superseded"}))  # type: ignore[misc]
+        for name in self._known.keys() - {run.planned.folder.name for run in runs} - self._superseded:
+            self._guarded(partial(self.tracker.set_tags, self._known[name], {"plml.kind": SUPERSEDED}))
 
     def write_cell(self, plan: CellPlan, figures: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Write a cell's statistics to its aggregate run.
@@ -186,10 +187,13 @@ class GridRuns:
                 continue
             if tags.get("plml.kind") in ("cell", "grid"):
                 self._named[tags["plml.kind"], tags.get("plml.cell", "")] = run
-            elif tags.get("plml.kind") == "run":
-                self._known[tags["plml.run"]] = run
-                if tags.get("plml.state") == "COMPLETE":
-                    self._complete.add(tags["plml.run"])
+            elif tags.get("plml.kind") in ("run", SUPERSEDED):
+                name = tags["plml.run"]
+                self._known[name] = run
+                if tags["plml.kind"] == SUPERSEDED:
+                    self._superseded.add(name)
+                elif tags.get("plml.state") == "COMPLETE":
+                    self._complete.add(name)
         self.experiment = experiment
 
     def _open(self, run: CellRun, state: str) -> str:
@@ -200,7 +204,8 @@ class GridRuns:
         known = self._known.get(name)
         if known is not None:
             self.tracker.reopen_run(known)
-            self.tracker.set_tags(known, {"plml.state": state})
+            self.tracker.set_tags(known, {"plml.state": state, "plml.kind": "run"})
+            self._superseded.discard(name)
             return known
         tags = {
             **self._tags(config, run.cell.label),
@@ -268,7 +273,9 @@ class GridRuns:
             label = f"{self.grid.name}: {cell}" if cell else self.grid.name
             run = self.tracker.create_run(self.experiment, label, params=params, tags=tags)
             self._named[kind, cell] = run
-        reports = [EpochReport(step, dict(figures), time.time())] if figures else []
+        told = self.tracker.call(lambda client: client.get_run(run).data.metrics, f"read run {run}")
+        changed = any(told.get(name) != value for name, value in figures.items())
+        reports = [EpochReport(step, dict(figures), time.time())] if changed else []
         self.tracker.write_run(run, reports=reports, tags=tags, status="FINISHED")
         return run
 

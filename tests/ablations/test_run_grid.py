@@ -166,9 +166,15 @@ def test_tables_equal_what_mlflow_has(finished: tuple[Path, str]) -> None:
 
 
 def test_the_second_run_trains_nothing_and_says_the_same(finished: tuple[Path, str]) -> None:
+    from mlflow import MlflowClient
+
     folder, _ = finished
     home, before = folder / "results" / "ablations" / "mine", trained(folder)
     texts = {name: (home / name).read_bytes() for name in ("report.md", "cells.csv", "runs.csv", "table.tex")}
+    code, out = run(folder, "--grid", "mine.yaml", "--set", "seeds=[0]")
+    assert code == 0, out
+    assert len(mlflow_runs(folder, "run")) == len(rows(folder, "runs.csv")) == 8
+    assert len(mlflow_runs(folder, "superseded")) == 8
     code, out = run(folder, "--grid", "mine.yaml")
     assert code == 0, out
     assert "training" not in out
@@ -178,6 +184,10 @@ def test_the_second_run_trains_nothing_and_says_the_same(finished: tuple[Path, s
     assert len(mlflow_runs(folder, "run")) == 16
     assert len(mlflow_runs(folder, "cell")) == 4
     assert len(mlflow_runs(folder, "grid")) == 1
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/results/mlflow.db")
+    for each in mlflow_runs(folder, "run"):
+        steps = [point.step for point in client.get_metric_history(each.info.run_id, "test/mAP")]
+        assert steps == [1]
 
 
 def test_another_grid_uses_what_this_one_trained(finished: tuple[Path, str]) -> None:
