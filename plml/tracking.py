@@ -1,38 +1,32 @@
-"""MLflow, and nothing else, behind two classes: the driver's :class:`Tracker` and a trial's :class:`RunLogger`.
+"""MLflow behind two classes: the driver's :class:`Tracker` and a trial's :class:`RunLogger`.
 
-The only module that imports mlflow, and only once an object is built. Every call is bounded in time: it runs in
+MLflow is imported once an object is built, not before. Every call is bounded in time: it runs in
 a thread that is left behind when the store does not answer, so a dead server costs seconds, never a study.
 Telling a report twice leaves one point, because the report brings its own time stamp and MLflow's primary key
 of a point is (run, key, step, time, value); back-filling is therefore always safe.
 """
 
 import json
-import logging
-import math
-import os
-import time
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from plml.report import EpochReport
 from plml.tracking_calls import bounded, reason
-from plml.tracking_format import DELIVERED, FIRST, batches, flat_params, metric_points
+from plml.tracking_client import connect, import_mlflow, log_params, log_points, search, write
+from plml.tracking_format import DELIVERED, FIRST, NOTES, batches, flat_params
+from plml.tracking_logger import RunLogger, system_load
 from plml.tracking_pages import Pages
-from plml.tracking_uri import TrackingError, check_uri, sqlite_file, without_password
-from plml.tracking_view import VIEW_TAG, view_state
+from plml.tracking_uri import TrackingError, check_uri, sqlite_file
+from plml.tracking_view import VIEW_KEY, VIEW_TAG, view_state, view_tag
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-    from mlflow.store.entities import PagedList
 
-__all__ = ["RunLogger", "Tracker", "TrackingError", "check_uri", "flat_params"]
+__all__ = ["RunLogger", "Tracker", "TrackingError", "check_uri", "flat_params", "system_load"]
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LONG = 30.0  # creating a database or copying a checkpoint may take so many times the limit of a call
@@ -52,7 +46,7 @@ class Tracker(Pages):
     def __init__(self, uri: str, *, timeout_s: float = 10.0) -> None:
         super().__init__(check_uri(uri))
         self.timeout_s = timeout_s
-        _import_mlflow(self.uri, timeout_s)
+        import_mlflow(self.uri, timeout_s)
         self._client: MlflowClient | None = None
 
     def open_experiment(self, name: str, *, artifact_root: Path | None = None) -> str:
@@ -112,7 +106,7 @@ class Tracker(Pages):
         def create(client: "MlflowClient") -> str:
             run_id: str = client.create_run(experiment_id, run_name=name, tags=dict(tags)).info.run_id
             if params:
-                _log_params(run_id, flat_params(params, log_scaled), client)
+                log_params(run_id, flat_params(params, log_scaled), client)
             return run_id
 
         return self.call(create, f"create run '{name}'")
@@ -123,7 +117,7 @@ class Tracker(Pages):
         def complete(client: "MlflowClient") -> None:
             known = client.get_run(run_id).data.params
             missing = {key: text for key, text in flat_params(params, log_scaled).items() if key not in known}
-            _log_params(run_id, missing, client)
+            log_params(run_id, missing, client)
 
         self.call(complete, f"log parameters of run {run_id}")
 
@@ -152,7 +146,7 @@ class Tracker(Pages):
     def log_reports(self, run_id: str, reports: Iterable[EpochReport]) -> None:
         """Write the metrics of ``reports`` by step; telling a report again changes nothing."""
         for batch in batches(list(reports)):
-            self.call(partial(_log_points, run_id, batch), f"log metrics of run {run_id}")
+            self.call(partial(log_points, run_id, batch), f"log metrics of run {run_id}")
 
     def write_run(
         self,
@@ -178,8 +172,8 @@ class Tracker(Pages):
         groups = batches(reports) or ([[]] if texts or tags else [])
         for place, group in enumerate(groups):
             first = place == 0
-            write = partial(_write, run_id, group, texts if first else {}, (tags or {}) if first else {})
-            self.call(write, f"write run {run_id}")
+            tell = partial(write, run_id, group, texts if first else {}, (tags or {}) if first else {})
+            self.call(tell, f"write run {run_id}")
         if status is not None:
             self.call(lambda client: client.set_terminated(run_id, status=status), f"end run {run_id}")
 
@@ -235,7 +229,7 @@ class Tracker(Pages):
     def _runs(self, experiment_id: str) -> Iterator["Run"]:
         token: str | None = None
         while True:
-            find = partial(_search, [experiment_id], page_token=token)
+            find = partial(search, [experiment_id], page_token=token)
             page = self.call(find, f"list the runs of experiment {experiment_id}", long=True)
             yield from page
             token = page.token
@@ -262,11 +256,16 @@ class Tracker(Pages):
         maximize: bool,
         axes: Sequence[str],
         columns: Sequence[str],
+        key: str = VIEW_KEY,
         **further: Any,
     ) -> None:
         """Set what :meth:`experiment_url` and :meth:`table_url` show; see :func:`plml.tracking_view.view_state`."""
         state = view_state(metric, maximize, axes, columns, **further)
-        self.call(lambda client: client.set_experiment_tag(experiment_id, VIEW_TAG, state), "set up the page")
+        self.call(lambda client: client.set_experiment_tag(experiment_id, view_tag(key), state), "set up the page")
+
+    def describe_experiment(self, experiment_id: str, notes: str) -> None:
+        """Set what stands at the top of the experiment's pages, Markdown; its first line is seen at once."""
+        self.call(lambda client: client.set_experiment_tag(experiment_id, NOTES, notes), "describe the experiment")
 
     def experiment_of(self, run_id: str) -> str:
         """Return the id of the run's experiment."""
@@ -282,7 +281,7 @@ class Tracker(Pages):
 
         def run() -> T:
             if self._client is None:
-                self._client = _connect(self.uri)
+                self._client = connect(self.uri)
             return call(self._client)
 
         try:
@@ -291,141 +290,3 @@ class Tracker(Pages):
             raise
         except Exception as error:
             raise TrackingError(f"could not {what} at {self.shown}: {reason(error, self.shown)}") from error
-
-
-class RunLogger:
-    """A trial's pen: writes reports to a run that the driver made, and never disturbs training.
-
-    After a failure it stays quiet for a while and keeps what it could not tell, to tell it with the next report
-    that gets through. What is still missing at the end, the driver back-fills from the run folder.
-
-    Args:
-        uri: tracking URI; None, or no run, writes nothing.
-        run_id: MLflow's id of the run.
-        timeout_s: longest time one report may hold up training, in seconds.
-        quiet_s: pause after a failure, in seconds.
-    """
-
-    def __init__(self, uri: str | None, run_id: str | None, *, timeout_s: float = 10.0, quiet_s: float = 60.0) -> None:
-        self._uri, self._run_id = uri or "", run_id or ""
-        self._timeout_s, self._quiet_s = timeout_s, quiet_s
-        self._client: MlflowClient | None = None
-        self._untold: list[EpochReport] = []
-        self._quiet_until = 0.0
-        self._warned = False
-        if self._uri and self._run_id:
-            _import_mlflow(self._uri, timeout_s)
-
-    def log(self, report: EpochReport) -> None:
-        """Tell ``report`` and those that could not be told before; never raises, never waits longer than allowed."""
-        if not (self._uri and self._run_id):
-            return
-        self._untold.append(report)
-        if time.monotonic() < self._quiet_until:
-            return
-        told = list(self._untold)
-        try:
-            bounded(lambda: self._tell(told), self._timeout_s)
-        except Exception as error:  # noqa: BLE001 - no trouble with tracking may end a training run
-            self._quiet_until = time.monotonic() + self._quiet_s
-            if not self._warned:
-                self._warned = True
-                logger.warning(
-                    "MLflow at %s does not take metrics (%s); training goes on, they are delivered later",
-                    without_password(self._uri),
-                    reason(error, without_password(self._uri)),
-                )
-        else:
-            self._untold = self._untold[len(told) :]
-
-    def _tell(self, reports: list[EpochReport]) -> None:
-        if self._client is None:
-            self._client = _connect(self._uri)
-        for batch in batches(reports):
-            _log_points(self._run_id, batch, self._client)
-
-
-@contextmanager
-def system_load(uri: str | None, run_id: str | None) -> Iterator[None]:
-    """Log the load of processor, memory, disk and GPUs to a run within the block; None: log nothing.
-
-    MLflow samples every GPU of the machine, not only those of the run.
-    """
-    if uri is None or run_id is None:
-        yield
-        return
-    _import_mlflow(uri, 10.0)
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    try:
-        monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
-        monitor.start()
-    except Exception as error:  # noqa: BLE001 - no trouble with tracking may end a training run
-        logger.warning("MLflow at %s does not take system metrics (%s)", without_password(uri), reason(error, uri))
-        yield
-        return
-    try:
-        yield
-    finally:
-        monitor.finish()
-
-
-def _import_mlflow(uri: str, timeout_s: float) -> None:
-    """Import what :func:`_connect` needs, with settings that make MLflow fail fast and keep quiet; the user's win."""
-    defaults = {
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(math.ceil(timeout_s)),
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "MLFLOW_LOGGING_LEVEL": "WARNING",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    for key, value in defaults.items():
-        os.environ.setdefault(key, value)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations between MLflow and SQLAlchemy are not the reader's to mend
-        import mlflow.tracking
-
-        if not uri.startswith("http"):
-            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-
-
-def _connect(uri: str) -> "MlflowClient":
-    """Open the store; for a database that is not there yet this creates it."""
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
-def _log_params(run_id: str, texts: Mapping[str, str], client: "MlflowClient") -> None:
-    """Write parameters; the client splits them into batches that the store takes."""
-    from mlflow.entities import Param
-
-    client.log_batch(run_id, params=[Param(*item) for item in texts.items()])
-
-
-def _log_points(run_id: str, reports: Sequence[EpochReport], client: "MlflowClient") -> None:
-    """Write all points of ``reports``."""
-    _write(run_id, reports, {}, {}, client)
-
-
-def _write(
-    run_id: str,
-    reports: Sequence[EpochReport],
-    params: Mapping[str, str],
-    tags: Mapping[str, str],
-    client: "MlflowClient",
-) -> None:
-    """Write the points of ``reports``, parameters and tags; the client splits what is too long."""
-    from mlflow.entities import Metric, Param, RunTag
-
-    client.log_batch(
-        run_id,
-        metrics=[Metric(*point) for report in reports for point in metric_points(report)],
-        params=[Param(*item) for item in params.items()],
-        tags=[RunTag(key, str(value)) for key, value in tags.items()],
-    )
-
-
-def _search(experiment_ids: list[str], client: "MlflowClient", page_token: str | None) -> "PagedList[Run]":
-    return client.search_runs(experiment_ids, max_results=1000, page_token=page_token)

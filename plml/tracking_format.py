@@ -10,6 +10,7 @@ from plml.tracking_view import log10_name
 
 DELIVERED = "time/epoch"  # one point a report, in the same transaction as its metrics: the receipt of a delivery
 FIRST = "selection/best"  # MLflow's compare page opens on the metric that was written first
+NOTES = "mlflow.note.content"  # the tag of a run or an experiment that is shown as its description
 _PARAM_CHARS = 6000  # what MLflow stores of a parameter's value
 _METRICS_PER_BATCH = 1000
 

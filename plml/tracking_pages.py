@@ -45,15 +45,19 @@ class Pages:
         """Address of the pages: the server's, or that of ``ui_command``."""
         return self.shown if self.is_server else LOCAL_UI
 
-    def experiment_url(self, experiment_id: str) -> str:
+    def experiment_url(self, experiment_id: str, *, key: str = VIEW_KEY) -> str:
         """Return the link that opens on filled charts: parallel coordinates, figures, learning curves, best first."""
-        query = {"viewStateShareKey": VIEW_KEY, "compareRunsMode": "CHART", "workflowType": "machine_learning"}
+        query = {"viewStateShareKey": key, "compareRunsMode": "CHART", "workflowType": "machine_learning"}
         return f"{self.ui}/#/experiments/{experiment_id}/runs?{urlencode(query)}"
 
-    def table_url(self, experiment_id: str) -> str:
+    def table_url(self, experiment_id: str, *, key: str = VIEW_KEY) -> str:
         """Return the link that opens on the runs table with columns of metrics and searched parameters."""
-        query = {"viewStateShareKey": VIEW_KEY, "workflowType": "machine_learning"}
+        query = {"viewStateShareKey": key, "workflowType": "machine_learning"}
         return f"{self.ui}/#/experiments/{experiment_id}/runs?{urlencode(query)}"
+
+    def run_url(self, experiment_id: str, run_id: str) -> str:
+        """Return the link to the page of one run."""
+        return f"{self.ui}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
     def compare_url(self, experiment_id: str, run_ids: Sequence[str]) -> str:
         """Return the link that compares the given runs, such as the best of each method."""

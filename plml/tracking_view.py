@@ -21,6 +21,11 @@ def method_colors(methods: Sequence[str]) -> dict[str, str]:
     return {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(dict.fromkeys(methods))}
 
 
+def view_tag(key: str) -> str:
+    """Return the experiment's tag that holds the state of the page under ``key``."""
+    return f"mlflow.sharedViewState.{key}"
+
+
 def log10_name(path: str) -> str:
     """Return the name of the extra parameter that holds the decimal logarithm of ``path``."""
     return f"log10 {path}"
@@ -34,6 +39,9 @@ def view_state(
     *,
     kind: str = "trial",
     contour: tuple[str, str] | None = None,
+    figures: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    learning: Sequence[str] = (),
     curves: Sequence[str] = (),
     group_by: str | None = None,
 ) -> str:
@@ -42,17 +50,25 @@ def view_state(
     Args:
         metric: what trials are judged by; sorts the runs and colours the lines.
         maximize: whether larger is better.
-        axes: parameters of the parallel coordinates. A run without one of them may be left out there.
+        axes: parameters of the parallel coordinates. A run without one of them may be left out there, and runs that
+            are grouped are not drawn.
         columns: parameters shown in the table.
         kind: the runs that are shown, by their tag ``plml.kind``.
         contour: two numeric parameters over which ``metric`` is drawn as a contour.
+        figures: metrics shown as bars, and of two as points, too; default: ``metric`` and ``test/mAP``.
+        numbers: metrics shown in the table; default: the figures and the number of epochs.
+        learning: metrics by epoch; default: ``metric`` and ``val/mAP``.
         curves: further metrics by epoch, in a section of their own.
         group_by: a parameter; runs with the same value are shown as their mean.
     """
-    figures = list(dict.fromkeys([metric, "test/mAP"]))
-    learning = list(dict.fromkeys([metric, "val/mAP"]))
-    shown = [*(f"metrics.`{name}`" for name in [*figures, "time/epoch"]), *(f"params.`{name}`" for name in columns)]
-    charts = [_chart("settings", 0, "PARALLEL", selectedParams=list(axes), selectedMetrics=[metric], showAllRuns=True)]
+    figures = list(dict.fromkeys(figures or [metric, "test/mAP"]))
+    learning = list(dict.fromkeys(learning or [metric, "val/mAP"]))
+    shown = [f"metrics.`{name}`" for name in numbers or [*figures, "time/epoch"]]
+    shown += [f"params.`{name}`" for name in columns]
+    charts = []
+    if group_by is None:
+        parallel = {"selectedParams": list(axes), "selectedMetrics": [metric], "showAllRuns": True}
+        charts.append(_chart("settings", 0, "PARALLEL", **parallel))
     charts += [_chart("figures", i, "BAR", metricKey=name) for i, name in enumerate(figures)]
     if len(figures) == 2:  # does what selects agree with test?
         x, y = (_axis(name, "METRIC") for name in figures)
@@ -62,14 +78,14 @@ def view_state(
         charts.append(_chart("figures", 3, "CONTOUR", xaxis=x, yaxis=y, zaxis=_axis(metric, "METRIC")))
     charts += [_chart("curves", i, "LINE", metricKey=name, **_LINE) for i, name in enumerate(learning)]
     charts += [_chart("diagnosis", i, "LINE", metricKey=name, **_LINE) for i, name in enumerate(curves)]
-    sections = [
-        _section("settings", "Which settings", columns=1, height=400),
+    sections = [_section("settings", "Which settings", columns=1, height=400)] if group_by is None else []
+    sections += [
         _section("figures", "Which is better", columns=2, height=360),
         _section("curves", "Learning curves", columns=2, height=360),
     ]
     if curves:
         sections.append(_section("diagnosis", "Label correction", columns=2, height=360))
-    grouping = {"aggregateFunction": "average", "groupByKeys": [{"mode": "PARAM", "groupByData": group_by}]}
+    grouping = {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": group_by}]}
     return json.dumps(
         {
             "searchFilter": f"tags.`plml.kind` = '{kind}'",

@@ -51,7 +51,17 @@ def test_kind_and_grouping_of_the_runs() -> None:
     assert "groupBy" not in state_of()
     grouped = state_of(kind="run", group_by="cell")
     assert grouped["searchFilter"] == "tags.`plml.kind` = 'run'"
-    assert grouped["groupBy"]["groupByKeys"] == [{"mode": "PARAM", "groupByData": "cell"}]
+    assert grouped["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "cell"}]
+    # MLflow draws no parallel coordinates of groups, and would show an empty section.
+    assert "PARALLEL" not in [chart["type"] for chart in grouped["compareRunCharts"]]
+    assert "Which settings" not in [section["name"] for section in grouped["compareRunSections"]]
+
+
+def test_figures_numbers_and_learning_curves_can_be_chosen() -> None:
+    state = state_of(figures=["a"], numbers=["a", "b"], learning=["c"])
+    assert [(chart["type"], chart["metricKey"]) for chart in charts(state, "figures")] == [("BAR", "a")]
+    assert [chart["metricKey"] for chart in charts(state, "curves")] == ["c"]
+    assert state["selectedColumns"][:3] == ["metrics.`a`", "metrics.`b`", "params.`optim.lr`"]
 
 
 def test_a_ninth_method_begins_the_palette_again() -> None:
