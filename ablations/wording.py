@@ -28,10 +28,18 @@ def p_text(p: float | None) -> str:
 
 
 def runs_text(cell: CellSummary) -> str:
-    """Return ``6 (3 x 2)``: runs, seeds x draws; ``5 of 6`` if some are missing."""
+    """Return ``6 (3 x 2)``: runs, seeds x draws; ``6`` if each has its own of both; ``5 of 6`` if some are missing."""
     if not cell.complete:
         return f"{cell.n} of {cell.planned}"
-    return f"{cell.n} ({cell.seeds} x {cell.draws})" if cell.n > 1 else str(cell.n)
+    crossed = cell.n > 1 and cell.n == cell.seeds * cell.draws
+    return f"{cell.n} ({cell.seeds} x {cell.draws})" if crossed else str(cell.n)
+
+
+def _repeats(cell: CellSummary) -> str:
+    """Return what a cell's runs are in words."""
+    if 1 < cell.n == cell.seeds == cell.draws:
+        return f"{cell.n} runs, each with a seed and a label draw of its own"
+    return f"{_count(cell.seeds, 'seed')} x {_count(cell.draws, 'label draw')}"
 
 
 def protocol(summary: GridSummary) -> list[str]:
@@ -40,15 +48,11 @@ def protocol(summary: GridSummary) -> list[str]:
     selection = f"Epochs and trials were selected by {outcome.selected_by}"
     selection += ", that is, with clean labels, which the label setting does not provide." if outcome.clean else "."
     sentences = [selection]
-    sizes = {(cell.seeds, cell.draws) for cell in summary.cells if cell.complete and cell.n}
+    sizes = sorted({_repeats(cell) for cell in summary.cells if cell.complete and cell.n})
     if len(sizes) == 1 and all(cell.complete for cell in summary.cells):
-        ((seeds, draws),) = sizes
-        sentences.append(f"Every cell has {_count(seeds, 'seed')} x {_count(draws, 'label draw')}.")
+        sentences.append(f"Every cell has {sizes[0]}.")
     elif sizes:
-        shown = " or ".join(
-            f"{_count(seeds, 'seed')} x {_count(draws, 'label draw')}" for seeds, draws in sorted(sizes)
-        )
-        sentences.append(f"Complete cells have {shown}.")
+        sentences.append(f"Complete cells have {' or '.join(sizes)}.")
     if missing := [cell.label for cell in summary.cells if not cell.complete]:
         sentences.append(f"Not complete: {_few(missing)}.")
     if outcome.trials_per_cell is not None:
@@ -65,7 +69,7 @@ def protocol(summary: GridSummary) -> list[str]:
         )
     if any(cell.seeds > 1 for cell in summary.cells) and all(cell.draws <= 1 for cell in summary.cells):
         sentences.append("With one label draw, intervals and p values hold for that draw only.")
-    if summary.test == "crossed_t" and any(min(cell.seeds, cell.draws) == 2 for cell in summary.cells):
+    if summary.test == "crossed_t" and any(min(cell.seeds, cell.draws) == 2 and cell.n > 2 for cell in summary.cells):
         sentences.append(
             "Where two label draws (or two seeds) are crossed, the test must learn their effect from one degree of "
             "freedom, so it finds large differences only; runs with a seed and a draw of their own find smaller ones."

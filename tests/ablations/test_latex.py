@@ -97,3 +97,14 @@ def test_escape() -> None:
     assert escape("a_b & 5%") == r"a\_b \& 5\%"
     assert escape("\\") == r"\textbackslash{}"
     assert escape("\u4e2d") == "?"
+
+
+def test_runs_of_their_own_are_not_called_crossed(make_grid: MakeGrid) -> None:
+    own = {(seed, 1200 + seed): 70.0 + seed for seed in range(4)}
+    text = latex(summarise(make_grid({"an": own, "role": {pair: value + 1 for pair, value in own.items()}})))
+    assert "4 runs, each with a seed and a label draw of its own" in text
+    assert r"\times" not in text
+    crossed = {(seed, draw): 70.0 + seed + draw for seed in range(2) for draw in range(3)}
+    text = latex(summarise(make_grid({"an": crossed, "role": {pair: value + 1 for pair, value in crossed.items()}})))
+    assert r"2 seeds $\times$ 3 label draws" in text
+    assert r"6 (2\,$\times$\,3)" in text
