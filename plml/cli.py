@@ -116,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--criterion",
         action="append",
         metavar="NAME",
-        help="map, known_map, corrected_ap[:known|:declared|:estimated], pu_auc, loss, clean[:N]; repeatable "
+        help="map, known_map, corrected_ap[:known|:declared|:estimated], pu_auc, ap_auc, loss, clean[:N]; repeatable "
         "(default: all that apply)",
     )
     reselect.add_argument("--output-dir", default="results", help="where studies lie (default: results)")

@@ -102,7 +102,7 @@ def applicable(
         corrected += [{"criterion": "corrected_ap", "noise_rate": "derived"}] if known else []
     elif mechanism is not None and not isinstance(mechanism, KnownAtRandom):  # that is known_map
         corrected += [{"criterion": "corrected_ap"}]
-    others = [{"criterion": name} for name in ("pu_auc", "map", "loss")]
+    others = [{"criterion": name} for name in ("ap_auc", "pu_auc", "map", "loss")]
     clean = [{"labels": "clean", "criterion": "map", "clean_images": count} for count in (*clean_images, None)]
     found = [SelectionConfig(**keys) for keys in (*corrected, *others, *clean)]
     found.sort(key=lambda chosen: chosen.uses_truth)

@@ -10,20 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from plml.cardinality import implied_cardinality
-from plml.disagreement import Disagreement, disagreement
+from plml.disagreement import Disagreement
 from plml.evaluation import Validation
 from plml.judge import applicable
-from plml.mechanism import ChosenPerImage
+from plml.label_bias import find_disagreement
 from plml.rank_correlation import kendall
 from plml.selection import CRITERIA
 from plml.selection_config import SelectionConfig
-from plml.standings import Evidence, Standings
-from plml.stored_runs import StoredRun, find_run_folders, read_stored_run, scores_file
+from plml.standings import Standings
+from plml.stored_runs import StoredRun, find_run_folders, read_stored_run
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ class Group:
         runs: the runs.
         outcomes: of every criterion, those that use no truth first.
         best: the best test mAP known, in percent, of any run at any epoch.
-        disagreement: whether labels seem to be seen by chance; None where corrected AP or PU-AUC does not apply.
+        disagreement: whether labels seem to be seen by chance; None where label bias makes no sense.
     """
 
     data: str
@@ -131,7 +126,7 @@ def reselect(
     Args:
         folders: run folders; a configuration that several hold counts once.
         criteria: names such as ``map``, ``corrected_ap``, ``corrected_ap:known``, ``clean:200``; default: every one
-            that applies.
+            that applies. Without any, only signs of label bias are looked for.
         clean_images: numbers of verified images to choose by; those that exceed the validation split are left out.
     """
     runs: dict[tuple[object, ...], list[StoredRun]] = {}
@@ -175,10 +170,8 @@ def _group(runs: tuple[StoredRun, ...], criteria: Sequence[str] | None, clean_im
     counts = [count for count in clean_images if count < len(truth)]
     choices = applicable(observation, expected_positives=k, clean_images=counts)
     wanted = [chosen for chosen in choices if criteria is None or _is_wanted(chosen, criteria)]
-    judged = list(dict.fromkeys([*wanted, *_for_warning(choices)]))
-    values = _values(runs, judged, Validation(truth, observed, k))
+    values = _values(runs, wanted, Validation(truth, observed, k)) if wanted else {}
     best = max(value for run in runs for value in run.test_map.values())
-    compared = _for_warning(choices)
     return Group(
         data=first.config.data.name,
         observation=observation,
@@ -186,19 +179,12 @@ def _group(runs: tuple[StoredRun, ...], criteria: Sequence[str] | None, clean_im
         runs=runs,
         outcomes=tuple(_outcome(chosen, runs, values[chosen], best) for chosen in wanted),
         best=best,
-        disagreement=_disagreement(runs, [values[chosen] for chosen in compared], observed),
+        disagreement=find_disagreement(runs),
     )
 
 
 def _is_wanted(chosen: SelectionConfig, criteria: Sequence[str]) -> bool:
     return chosen.label in criteria or chosen.label.partition(":")[0] in criteria
-
-
-def _for_warning(choices: Sequence[SelectionConfig]) -> list[SelectionConfig]:
-    """Return corrected AP as it is without side information, and PU-AUC, if both apply."""
-    honest = [chosen for chosen in choices if not chosen.uses_truth]
-    corrected = [chosen for chosen in honest if chosen.criterion == "corrected_ap"][:1]
-    return [*corrected, *(chosen for chosen in honest if chosen.criterion == "pu_auc")]
 
 
 Values = list[dict[int, float]]  # by run: epoch -> value
@@ -219,24 +205,6 @@ def _values(
                 told = judge.values(logits, run.config.compat, standings).tolist()
                 values[-1].update(zip(epochs, told, strict=True))
     return found
-
-
-def _disagreement(runs: Sequence[StoredRun], compared: Sequence[Values], observed: Tensor) -> Disagreement | None:
-    """Compare corrected AP and PU-AUC, and what the best run by PU-AUC implies of the cardinality."""
-    if len(compared) != 2:
-        return None
-    corrected, pu_auc = ([max(of_run.values()) for of_run in values] for values in compared)
-    best = pu_auc.index(max(pu_auc))
-    run, of_run = runs[best], compared[1][best]
-    mechanism = run.config.choosing.mechanism(run.config.data.observation)
-    implied = None
-    if mechanism == ChosenPerImage():
-        logits = np.load(scores_file(run.folder, max(of_run, key=of_run.__getitem__)))
-        standings = Standings(torch.from_numpy(logits), run.config.compat)
-        implied = implied_cardinality(standings, Evidence(observed, mechanism).positive)
-    return disagreement(
-        corrected, pu_auc, implied=None if implied is None else float(implied), declared=run.expected_positives
-    )
 
 
 def _outcome(chosen: SelectionConfig, runs: Sequence[StoredRun], values: Values, best: float) -> Outcome:

@@ -142,6 +142,16 @@ def _pu_auc(standings: Standings, evidence: Evidence, _: Compat) -> Tensor:
     return _class_mean(standings.auc(places), present, "fixed")
 
 
+@criterion("ap_auc")
+def _ap_auc(standings: Standings, evidence: Evidence, compat: Compat) -> Tensor:
+    """Mean of mAP and 2 PU-AUC - 1 (Gini's coefficient), both near 0 by chance and at most 100.
+
+    AP looks at the top of rankings, where few observed positives decide; AUC at all of them, and so is blind to the
+    top. Each errs where the other does not: on real runs the mean orders models better than either (docs/selection.md).
+    """
+    return (_map(standings, evidence, compat) + 2.0 * _pu_auc(standings, evidence, compat) - 100.0) / 2.0
+
+
 @criterion("loss")
 def _loss(standings: Standings, evidence: Evidence, _: Compat) -> Tensor:
     """Minus the binary cross-entropy of the observed labels, an unknown one taken as a negative.

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from plml.errors import ConfigError
-from plml.mechanism import CandidateNoise, ChosenPerImage, KnownAtRandom, Mechanism
+from plml.mechanism import CandidateNoise, ChosenPerImage, KnownAtRandom, Mechanism, SeenIndependently
 from plml.schema import Strict
 
-CriterionName = Literal["auto", "map", "known_map", "corrected_ap", "pu_auc", "loss"]
+CriterionName = Literal["auto", "map", "known_map", "corrected_ap", "pu_auc", "ap_auc", "loss"]
 Cardinality = Literal["known", "declared", "estimated"]
 NoiseRate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -59,7 +59,7 @@ class SelectionConfig(Strict):
         mechanism = self.mechanism(observation)
         if isinstance(mechanism, KnownAtRandom):
             return "known_map"
-        return "corrected_ap" if isinstance(mechanism, CandidateNoise) else "map"
+        return "ap_auc" if isinstance(mechanism, ChosenPerImage | SeenIndependently) else "map"
 
     def mechanism(self, observation: Mapping[str, Any]) -> Mechanism | None:
         """Return how labels got lost: what the setting says, else what is declared here; None if nobody says."""

@@ -15,7 +15,7 @@ from plml.reselection import Reselection, reselect
 from plml.reselection_tables import Summary, caption, cells, csv_text, headings, records, remarks, summarise
 from plml.stored_runs import find_run_folders
 
-NAMES = ("map", "known_map", "corrected_ap", "pu_auc", "loss", "clean")
+NAMES = ("map", "known_map", "corrected_ap", "pu_auc", "ap_auc", "loss", "clean")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "config.yaml").write_text(TINY)
     done = plml("train", "config.yaml", "-o", "run", cwd=folder)
     assert done.returncode == DONE, done.stderr
-    assert re.search(r"test mAP \d+\.\d+ at epoch [01], chosen by map on observed labels", done.stdout)
+    assert re.search(r"test mAP \d+\.\d+ at epoch [01], chosen by ap_auc on observed labels", done.stdout)
     return folder
 
 

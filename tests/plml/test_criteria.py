@@ -198,6 +198,15 @@ def test_pu_auc_is_scikit_learns():
     assert value("pu_auc", scores, seen) == pytest.approx(expected)
 
 
+def test_ap_auc_is_the_mean_of_what_both_are_above_chance():
+    truth, scores = world()
+    seen = single_positives(truth, np.random.default_rng(0))
+    ap = np.mean([average_precision_score(seen[:, c] == 1, scores[:, c]) for c in range(5)])
+    auc = np.mean([roc_auc_score(seen[:, c] == 1, scores[:, c]) for c in range(5)])
+    assert value("ap_auc", scores, seen) == pytest.approx(100 * (ap + 2 * auc - 1) / 2)
+    assert value("ap_auc", np.where(seen == 1, 1.0, 0.0), seen) == pytest.approx(100.0)
+
+
 def test_pu_auc_leaves_out_classes_with_nothing_to_compare():
     scores = np.array([[1.0, 2.0, 0.0], [2.0, 1.0, 1.0]])
     labels = np.array([[1, 1, -1], [-1, 1, -1]], dtype=np.int8)
@@ -222,6 +231,7 @@ def test_loss_is_minus_the_cross_entropy_of_what_was_observed():
 CASES: list[tuple[str, Mechanism | None, dict[str, object]]] = [
     ("map", None, {}),
     ("pu_auc", None, {}),
+    ("ap_auc", None, {}),
     ("known_map", KnownAtRandom(), {}),
     ("corrected_ap", SINGLE, {}),
     ("corrected_ap", SeenIndependently(0.3), {}),

@@ -27,18 +27,18 @@ def judge(
     ("observation", "criterion"),
     [
         ("fully_observed", "map"),
-        ("single_positive", "map"),
-        ("biased_single_positive", "map"),
-        ("positives_left", "map"),
-        ("missing_positives", "map"),
-        ("positives_negatives", "map"),
+        ("single_positive", "ap_auc"),
+        ("biased_single_positive", "ap_auc"),
+        ("positives_left", "ap_auc"),
+        ("missing_positives", "ap_auc"),
+        ("positives_negatives", "ap_auc"),
         ("as_given", "map"),
         ("known_fraction", "known_map"),
         ("random_per_sample", "known_map"),
         ("fixed_per_class", "known_map"),
         ("known_per_class", "known_map"),
-        ("candidate_set", "corrected_ap"),
-        ("all_negatives", "corrected_ap"),
+        ("candidate_set", "map"),
+        ("all_negatives", "map"),
     ],
 )
 def test_auto_is_what_the_setting_really_has(observation, criterion):
@@ -58,7 +58,7 @@ def test_fingerprints_of_existing_configurations_stay():
     assert make_config({}).fingerprint == "0cc8d32710c34286"
     assert make_config({"selection": {"labels": "clean"}}).fingerprint == "7aa012d26a810bf4"
     single = {"data": {"observation": "single_positive"}, "method": "role"}
-    assert make_config(single).fingerprint == "76032000ab935e3f"
+    assert make_config({**single, "selection": {"criterion": "map"}}).fingerprint == "76032000ab935e3f"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_all_that_applies_to_a_setting_can_be_computed(name):
     found = applicable(observation, expected_positives=2.0, clean_images=(2,))
     assert len({chosen.label for chosen in found}) == len(found)
     assert [chosen.uses_truth for chosen in found] == sorted(chosen.uses_truth for chosen in found)
-    assert {"map", "pu_auc", "loss", "clean", "clean:2"} <= {chosen.label for chosen in found}
+    assert {"map", "pu_auc", "ap_auc", "loss", "clean", "clean:2"} <= {chosen.label for chosen in found}
     assert not any(chosen.cardinality == "declared" for chosen in applicable(observation))
     logits = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1))
     positives = 1 in OBSERVATIONS[name].reveals

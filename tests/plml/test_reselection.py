@@ -15,7 +15,7 @@ from plml.cardinality import implied_cardinality
 from plml.cli import DONE, WRONG_INPUT, main
 from plml.config import TrainConfig, make_config
 from plml.data.bundle import Bundle, Split
-from plml.disagreement import BOUND, FEWEST, SHARE, disagreement
+from plml.disagreement import SHARE
 from plml.metrics import mean_average_precision
 from plml.models.backbones import BACKBONES
 from plml.rank_correlation import kendall
@@ -93,7 +93,7 @@ def test_every_epoch_has_a_test_figure_that_chose_nothing(study):
     assert not any(key.startswith("test_by_epoch") for key in result["metrics"])
     assert result["selection"] == {
         "labels": "observed",
-        "criterion": "map",
+        "criterion": "ap_auc",
         "test_figures": "every_epoch",
         "best": reports[-1]["selection/best"],
     }
@@ -108,7 +108,7 @@ def test_figures_are_those_computed_one_by_one(study):
     assert bias_warnings(found) == []
     truth, observed = group.runs[0].labels()
     for outcome in group.outcomes:
-        if outcome.chosen.label not in ("map", "clean", "pu_auc"):
+        if outcome.chosen.label not in ("map", "clean", "pu_auc", "ap_auc"):
             continue
         name, labels = ("map", truth) if outcome.chosen.label == "clean" else (outcome.chosen.criterion, observed)
         values = {
@@ -126,7 +126,7 @@ def test_figures_are_those_computed_one_by_one(study):
         every = [(values[key], tests[key]) for key in values]
         assert outcome.epoch_tau == pytest.approx(kendalltau(*zip(*every, strict=True)).statistic)
         assert outcome.unknown == 0
-        if outcome.chosen.label == "pu_auc":
+        if outcome.chosen.label in ("pu_auc", "ap_auc"):
             assert outcome.level_error is None
         else:
             assert outcome.level_error == pytest.approx(np.mean([value - test for value, test in pairs]))
@@ -140,13 +140,13 @@ def test_figures_are_those_computed_one_by_one(study):
 
 
 def test_a_run_picks_the_epoch_it_picked_in_training(study):
-    [group] = reselect_below([study], criteria=["map"]).groups
+    [group] = reselect_below([study], criteria=["ap_auc"]).groups
     assert [one.epoch for one in group.outcomes[0].own] == [run.best_epoch for run in group.runs]
 
 
 def test_criteria_that_look_at_the_truth_are_marked(study):
     rows = {row.criterion: row for row in summarise(reselect_below([study]))[0].rows}
-    allowed = ["corrected_ap:declared", "corrected_ap:estimated", "pu_auc", "map", "loss"]
+    allowed = ["corrected_ap:declared", "corrected_ap:estimated", "ap_auc", "pu_auc", "map", "loss"]
     assert list(rows) == [*allowed, "corrected_ap:known", "clean"]  # clean:200 exceeds the 80 images
     assert [name for name, row in rows.items() if row.forbidden] == ["corrected_ap:known", "clean"]
     text = markdown(reselect_below([study], criteria=["clean", "corrected_ap:known"], clean_images=(20,)))
@@ -249,18 +249,6 @@ def test_kendall_needs_figures_that_vary():
     assert kendall([(1.0, 2.0), (2.0, 3.0), (3.0, 1.0)]) == pytest.approx(-1 / 3)
 
 
-def test_models_ordered_differently_make_a_warning():
-    values = [float(number) for number in range(FEWEST)]
-    assert not disagreement(values, values).warns
-    reverse = disagreement(values, values[::-1])
-    assert reverse.warns
-    assert f"below {BOUND:g}" in reverse.reasons[0]
-    assert not disagreement(values[1:], values[:0:-1]).warns  # too few to say so
-    assert not disagreement(values, values, implied=2.3, declared=3.0).warns
-    [reason] = disagreement(values, values, implied=2.2, declared=3.0).reasons
-    assert "implies 2.20 positives an image" in reason
-
-
 @pytest.mark.parametrize("biased", [False, True])
 def test_labels_seen_by_size_gather_where_classes_are_easy_to_see(biased):
     """Objects of very different sizes; large ones are easy to score. By size, the label is the largest object's."""
@@ -274,6 +262,13 @@ def test_labels_seen_by_size_gather_where_classes_are_easy_to_see(biased):
     scores = torch.from_numpy(size + rng.normal(0, 0.5, truth.shape))
     implied = float(implied_cardinality(Standings(scores, "fixed"), Evidence(labels).positive))
     assert (implied < SHARE * truth.sum(1).mean()) == biased
+
+
+def test_without_criteria_only_label_bias_is_looked_for(study):
+    found = reselect_below([study], criteria=())
+    assert [group.outcomes for group in found.groups] == [()]
+    assert found.groups[0].disagreement == reselect_below([study]).groups[0].disagreement
+    assert found.groups[0].disagreement.models == 5
 
 
 def test_scores_are_those_the_metrics_were_computed_from(study):

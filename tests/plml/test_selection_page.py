@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from plml.config import make_config
-from plml.disagreement import BOUND, FEWEST, SHARE
+from plml.disagreement import BOUND, DEVIATIONS, FEWEST, RELIABLE, SHARE
 from plml.observation import OBSERVATIONS
 from plml.schema import read_yaml
 from plml.selection import CRITERIA
@@ -40,6 +40,7 @@ def test_auto_is_described_for_every_setting_that_does_not_choose_by_map():
 
 
 def test_bounds_are_those_of_the_code():
-    section = TEXT[TEXT.index("## Label bias") :]
+    section = " ".join(TEXT[TEXT.index("## Label bias") :].split())
     assert f"at least {FEWEST} models is below {BOUND:g}" in section
-    assert f"less than {SHARE:g} of the declared" in section
+    assert f"less than {SHARE:g} of the declared number, and {DEVIATIONS:g} standard errors below" in section
+    assert f"Below {RELIABLE:g} with itself" in section

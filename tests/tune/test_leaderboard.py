@@ -72,7 +72,7 @@ def test_the_csv_holds_every_trial_with_every_figure(study: optuna.Study, board:
         figures = result(board, line["key"])
         assert {name: float(line[name]) for name in figures} == figures
         assert line["fingerprint"] == trial.user_attrs["fingerprint"]
-        assert line["selected_by"] == "map on observed labels"
+        assert line["selected_by"] == "ap_auc on observed labels"
     assert sorted(int(line["rank"]) for line in lines.values() if line["rank"]) == list(range(1, 7))
 
 
@@ -99,7 +99,7 @@ def test_the_table_hides_what_does_not_vary_and_shows_what_wins(board: Leaderboa
     assert all(row.key in text for row in board.rows)
     assert "lr_mult" in text
     assert "epochs " not in text.splitlines()[2]  # the same in every trial
-    assert "map on observed labels" in text
+    assert "ap_auc on observed labels" in text
 
 
 def test_a_long_table_is_cut_but_keeps_the_best_of_each_method(board: Leaderboard) -> None:
@@ -115,7 +115,7 @@ def test_the_conclusion_says_who_leads_by_how_much_and_by_which_labels(board: Le
     text = conclusion(board)
     assert text.startswith(f"**{first.method}** is best")
     assert f"{(first.objective or 0) - (second.objective or 0):.2f} points behind" in text
-    assert "map on observed labels" in text
+    assert "ap_auc on observed labels" in text
     assert "one seed" in text
     assert text in board.notes_file.read_text()
 
