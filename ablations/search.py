@@ -120,7 +120,7 @@ def cell_search(grid: Grid, cell: Cell, store: Store) -> CellSearch | None:
     seed = grid.config.seeds[0] if tuning.seed is None else tuning.seed
     draw = grid.config.label_draws[0] if tuning.label_draw is None else tuning.label_draw
     config = with_seeds(cell.config, seed, draw)
-    space = _own_part(tuning.search_space, config)
+    space = own_part(tuning.search_space, config)
     if not space:
         return None
     try:
@@ -155,7 +155,7 @@ def _renamed(study: Study, name: str) -> Study:
     return Study(name, study.config, study.space, study.points)
 
 
-def _own_part(search_space: Mapping[str, Any], config: TrainConfig) -> dict[str, Any]:
+def own_part(search_space: Mapping[str, Any], config: TrainConfig) -> dict[str, Any]:
     """Return the ranges whose conditions on what the cell has fixed hold, without those conditions.
 
     A method's hyperparameters are searched in cells of that method, because a range may say
