@@ -13,6 +13,7 @@ from ablations.plan import CellPlan
 from ablations.report import write_summary
 from ablations.summary import CellSummary, GridSummary, summarise
 from ablations.terminal_table import render
+from ablations.wording import conclusion
 from tune.folders import StudyFolder
 
 COMPARED = 5  # best cells that the compare link shows beside the baseline
@@ -41,8 +42,14 @@ def conclude(grid: Grid, plans: Sequence[CellPlan], folder: StudyFolder, runs: G
 
 
 def cell_figures(cell: CellSummary, metric: str) -> dict[str, float]:
-    """Return a cell's numbers by MLflow's metric names; the mean bears the name of the figure itself, too."""
-    named = {f"{metric}/{name}": value for name, value in cell.figures().items()}
+    """Return a cell's numbers by MLflow's metric names; the mean bears the name of the figure itself, too.
+
+    Ends of intervals have a group of their own, which MLflow's lists, in the order of names, show after the rest.
+    """
+    ends = ("_low", "_high")
+    named = {
+        f"{metric}_95/{name}" if name.endswith(ends) else f"{metric}/{name}": v for name, v in cell.figures().items()
+    }
     return {metric: cell.mean, **named} if cell.mean is not None else named
 
 
@@ -55,13 +62,13 @@ def _tell(
 ) -> None:
     metric = summary.outcome.metric
     for plan, cell in zip(plans, summary.cells, strict=True):
-        runs.write_cell(plan, cell_figures(cell, metric), {})
+        runs.write_cell(plan, cell_figures(cell, metric))
     means = [cell.mean for cell in summary.cells if cell.mean is not None]
     done = sum(len(cell.runs) for cell in summary.outcome.cells)
     figures = {"runs": float(done), "cells": float(len(means)), f"{metric}/best": max(means)}
     report = next(file for file in files if file.suffix == ".md" and file.stem.startswith("report"))
     complete = all(cell.complete for cell in summary.outcome.cells)
-    runs.write_grid(report.read_text(encoding="utf-8"), files, folder, figures, complete=complete)
+    runs.write_grid(report, conclusion(summary), files, folder, figures, complete=complete)
     runs.publish()
 
 
@@ -74,13 +81,10 @@ def _links(grid: Grid, summary: GridSummary, files: Sequence[Path], runs: GridRu
         for file in files
         if file.suffix == kind and file.stem.startswith(stem)
     ]
-    if runs.experiment is not None:
-        if runs.tracker.ui_command:
-            lines.append(("MLflow", runs.tracker.ui_command))
-        lines.append(("pages" if runs.tracker.ui_command else "MLflow", runs.tracker.experiment_url(runs.experiment)))
-        ranked = sorted((c for c in summary.cells if c.mean is not None), key=lambda cell: -(cell.mean or 0.0))
-        shown = list(dict.fromkeys([grid.baseline.label, *(cell.label for cell in ranked[:COMPARED])]))
-        if (compare := runs.compare_url(shown)) is not None:
-            lines.append(("compare", compare))
+    if runs.tracker.ui_command and runs.experiment is not None:
+        lines.append(("MLflow", runs.tracker.ui_command))
+    ranked = sorted((c for c in summary.cells if c.mean is not None), key=lambda cell: -(cell.mean or 0.0))
+    shown = list(dict.fromkeys([grid.baseline.label, *(cell.label for cell in ranked[:COMPARED])]))
+    lines += runs.links(shown).items()
     for name, text in lines:
         console.print(f"{name:8}  {escape(text)}", soft_wrap=True)

@@ -12,19 +12,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ablations.factors import Factor
+from ablations.cell_curves import mean_curves, runs_digest
+from ablations.description import LIMIT, description
 from ablations.grid import Grid
+from ablations.grid_pages import RUNS_KEY, factor_param, publish_pages
 from ablations.plan import CellPlan, CellRun
 from ablations.store import finished_reports
 from plml.config import TrainConfig
 from plml.report import EpochReport
 from plml.report_log import read_reports
 from plml.tracking import Tracker, TrackingError
+from plml.tracking_format import NOTES
 from plml.tracking_view import method_colors
 from tune.run_queue import PlannedRun
 
 T = TypeVar("T")
-SUPERSEDED = "superseded"  # kind of a run that belongs to no cell any more: its search chose otherwise
+SUPERSEDED = "superseded"  # kind of a run that belongs to no cell any more, and of a cell that has other runs now
 QUIET_S = 60.0  # pause after a failed call
 
 
@@ -49,7 +52,9 @@ class GridRuns:
         self._known: dict[str, str] = {}  # run id by name of its folder
         self._complete: set[str] = set()  # names of folders whose runs are told to the end
         self._superseded: set[str] = set()  # names of folders that no cell had when the grid was concluded last
-        self._named: dict[tuple[str, str], str] = {}  # run id by kind and cell
+        self._grid_run: str | None = None
+        self._cells: dict[tuple[str, str], str] = {}  # aggregate runs, also old ones, by cell and digest of its runs
+        self._current: dict[str, str] = {}  # those that are shown, by cell
         self._lock = threading.RLock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="plml-mlflow")
         self._told: list[Future[None]] = []
@@ -99,82 +104,114 @@ class GridRuns:
             self._end(run, "COMPLETE", "")
         for name in self._known.keys() - {run.planned.folder.name for run in runs} - self._superseded:
             self._guarded(partial(self.tracker.set_tags, self._known[name], {"plml.kind": SUPERSEDED}))
+        for label in self._current.keys() - {plan.cell.label for plan in plans}:
+            self._guarded(partial(self.tracker.set_tags, self._current.pop(label), {"plml.kind": SUPERSEDED}))
 
-    def write_cell(self, plan: CellPlan, figures: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """Write a cell's statistics to its aggregate run.
+    def write_cell(self, plan: CellPlan, figures: Mapping[str, float]) -> None:
+        """Write a cell's statistics and mean learning curves to its aggregate run.
+
+        A curve cannot be taken back, so a cell that has other runs than before gets another aggregate run, and the
+        former is no longer shown.
 
         Args:
             plan: the cell.
             figures: by MLflow's metric names; replace those of an earlier launch.
-            tags: further tags.
         """
         cell = plan.cell
-        own = {
+        done = [run for run in plan.runs if run.finished]
+        digest = runs_digest(done)
+        tags = {
             **self._tags(cell.config, cell.label),
             "plml.kind": "cell",
-            "plml.state": "COMPLETE" if sum(run.finished for run in plan.runs) == plan.planned else "INCOMPLETE",
-            **tags,
+            "plml.state": "COMPLETE" if len(done) == plan.planned else "INCOMPLETE",
+            "mlflow.runColor": self._colors[cell.label],
         }
-        params = {**self._levels(cell.label), **cell.config.flat()}
-        self._guarded(lambda: self._write_named("cell", cell.label, params, figures, own, len(plan.runs)))
+        config = done[0].planned.config if done else cell.config  # a search decides on part of it
+        params = {**self._levels(cell.label), **config.flat()}
+        params = {name: value for name, value in params.items() if name not in ("seed", "data.observation_seed")}
+
+        def write() -> None:
+            self._look()
+            known = self._cells.get((cell.label, digest))
+            former = self._current.get(cell.label)
+            if former is not None and former != known:
+                self.tracker.set_tags(former, {"plml.kind": SUPERSEDED})
+            run = self._write_figures(known, cell.label, params, figures, tags)
+            self._cells[cell.label, digest] = self._current[cell.label] = run
+            if known is None:
+                self.tracker.log_reports(run, mean_curves(done))
+                self.tracker.set_tags(run, {"plml.runs": digest})  # last: a run without it is made anew
+
+        self._guarded(write)
 
     def write_grid(
-        self, notes: str, files: Sequence[Path], folder: Path, figures: Mapping[str, float], *, complete: bool
+        self,
+        report: Path,
+        findings: Sequence[str],
+        files: Sequence[Path],
+        folder: Path,
+        figures: Mapping[str, float],
+        *,
+        complete: bool,
     ) -> None:
-        """Write conclusion, tables and figures to the grid's own run.
+        """Write conclusion, tables and figures to the grid's own run, and the conclusion above the pages.
 
         Args:
-            notes: Markdown, shown as the run's description.
+            report: Markdown, shown as the run's description.
+            findings: the conclusion, a paragraph each.
             files: artifacts, under ``folder``.
             folder: of the grid.
             figures: by MLflow's metric names.
             complete: nothing is left to train.
         """
-        state = "COMPLETE" if complete else "INCOMPLETE"
         clean = any(cell.config.selection.labels == "clean" for cell in self.grid.cells)
         tags = {
             "plml.kind": "grid",
             "plml.grid": self.grid.name,
-            "plml.state": state,
+            "plml.state": "COMPLETE" if complete else "INCOMPLETE",
             "plml.selection_clean": str(clean).lower(),
-            "mlflow.note.content": notes[:8000],
         }
 
         def write() -> None:
+            self._look()
+            assert self.experiment is not None
             grid = self.grid.config.model_dump(exclude={"base", "factors", "tune_per_cell"})
             params = {f"grid.{key}": value for key, value in grid.items() if value not in (None, [], {})}
-            run = self._write_named("grid", "", params, figures, tags, 0)
+            run = self._grid_run = self._write_figures(self._grid_run, self.grid.name, params, figures, tags)
             for file in files:
                 under = file.parent.relative_to(folder)
                 self.tracker.log_artifact(run, file, "" if under == Path() else str(under))
+            notes = description(report.read_text(encoding="utf-8"), run, name=report.name)
+            self.tracker.set_tags(run, {NOTES: notes})
+            link = self.tracker.run_url(self.experiment, run).removeprefix(self.tracker.ui + "/")
+            stamp = ["Selected on clean labels."] if clean else []
+            above = "\n\n".join([*stamp, *findings])[: LIMIT - 200]
+            self.tracker.describe_experiment(self.experiment, f"{above}\n\n[Tables and figures]({link})")
 
         self._guarded(write)
 
     def publish(self) -> None:
-        """Set up the page that :meth:`Tracker.experiment_url` opens: runs grouped by cell, factors as axes."""
-        if self.experiment is None:
-            return
-        experiment, metric = self.experiment, self.grid.config.metric
-        varied = [name for name, factor in self.grid.factors.items() if len(factor.levels) > 1]
-        always = [name for name in varied if all(name in cell.levels for cell in self.grid.cells)]
-        numeric = [name for name in always if _is_numeric(self.grid.factors[name])]
-        self._guarded(
-            lambda: self.tracker.publish_view(
-                experiment,
-                metric=metric,
-                maximize=True,
-                axes=["cell", *always],
-                columns=["cell", *varied],
-                kind="run",
-                group_by="cell",
-                contour=(numeric[0], numeric[1]) if len(numeric) > 1 else None,
-            )
-        )
+        """Set up the pages that links open: cells with their statistics, and runs grouped by cell."""
+        if self.experiment is not None:
+            experiment = self.experiment
+            self._guarded(lambda: publish_pages(self.grid, self.tracker, experiment))
 
-    def compare_url(self, cells: Sequence[str]) -> str | None:
-        """Return the link that sets cells side by side, by their labels; None with less than two of them."""
-        found = [self._named["cell", label] for label in cells if ("cell", label) in self._named]
-        return self.tracker.compare_url(self.experiment, found) if self.experiment and len(found) > 1 else None
+    def links(self, cells: Sequence[str]) -> dict[str, str]:
+        """Return the links to print, by name.
+
+        Args:
+            cells: labels of those that the compare link sets side by side.
+        """
+        if self.experiment is None:
+            return {}
+        links = {"pages": self.tracker.experiment_url(self.experiment)}
+        found = [self._current[label] for label in cells if label in self._current]
+        if len(found) > 1:
+            links["compare"] = self.tracker.compare_url(self.experiment, found)
+        links["runs"] = self.tracker.experiment_url(self.experiment, key=RUNS_KEY)
+        if self._grid_run is not None:
+            links["summary"] = self.tracker.run_url(self.experiment, self._grid_run)
+        return links
 
     # -- single runs --------------------------------------------------------------------------------------
 
@@ -185,9 +222,13 @@ class GridRuns:
         for run, tags in self.tracker.run_tags(experiment).items():
             if tags.get("plml.grid") != self.grid.name:
                 continue
-            if tags.get("plml.kind") in ("cell", "grid"):
-                self._named[tags["plml.kind"], tags.get("plml.cell", "")] = run
-            elif tags.get("plml.kind") in ("run", SUPERSEDED):
+            if tags.get("plml.kind") == "grid":
+                self._grid_run = run
+            elif "plml.run" not in tags:
+                self._cells[tags["plml.cell"], tags.get("plml.runs", "")] = run
+                if tags["plml.kind"] == "cell":
+                    self._current[tags["plml.cell"]] = run
+            else:
                 name = tags["plml.run"]
                 self._known[name] = run
                 if tags["plml.kind"] == SUPERSEDED:
@@ -256,26 +297,22 @@ class GridRuns:
                 self.tracker.log_artifact(identifier, run.planned.folder / name)
             self.tracker.log_artifact(identifier, run.planned.folder / "best.pt", "checkpoint")
 
-    def _write_named(
+    def _write_figures(
         self,
-        kind: str,
-        cell: str,
+        run: str | None,
+        name: str,
         params: Mapping[str, Any],
         figures: Mapping[str, float],
         tags: Mapping[str, str],
-        step: int,
     ) -> str:
         """Write figures to the run of a cell or of the grid, made if it is not there; return its id."""
-        self._look()
         assert self.experiment is not None
-        run = self._named.get((kind, cell))
         if run is None:
-            label = f"{self.grid.name}: {cell}" if cell else self.grid.name
-            run = self.tracker.create_run(self.experiment, label, params=params, tags=tags)
-            self._named[kind, cell] = run
-        told = self.tracker.call(lambda client: client.get_run(run).data.metrics, f"read run {run}")
-        changed = any(told.get(name) != value for name, value in figures.items())
-        reports = [EpochReport(step, dict(figures), time.time())] if changed else []
+            run = self.tracker.create_run(self.experiment, name, params=params, tags=tags)
+        identifier = run
+        told = self.tracker.call(lambda client: client.get_run(identifier).data.metrics, f"read run {run}")
+        changed = any(told.get(figure) != value for figure, value in figures.items())
+        reports = [EpochReport(0, dict(figures), time.time())] if changed else []
         self.tracker.write_run(run, reports=reports, tags=tags, status="FINISHED")
         return run
 
@@ -294,7 +331,7 @@ class GridRuns:
     def _levels(self, label: str) -> dict[str, str]:
         """The cell's levels as parameters, so that MLflow can group and filter by them."""
         cell = next(cell for cell in self.grid.cells if cell.label == label)
-        return {"cell": label, **{name: level.name for name, level in cell.levels.items()}}
+        return {"cell": label, **{factor_param(name): level.name for name, level in cell.levels.items()}}
 
     def _guarded(self, call: Callable[[], T]) -> T | None:
         """Run ``call``; on trouble warn once, be quiet for a while and return None."""
@@ -309,7 +346,3 @@ class GridRuns:
                 self.warn(f"MLflow: {error}; the grid goes on, and the same command delivers everything later")
             self._warned = True
             return None
-
-
-def _is_numeric(factor: Factor) -> bool:
-    return all(isinstance(level.value, int | float) and not isinstance(level.value, bool) for level in factor.levels)

@@ -40,6 +40,7 @@ def view_state(
     kind: str = "trial",
     contour: tuple[str, str] | None = None,
     figures: Sequence[str] = (),
+    against: tuple[str, str] | None = None,
     numbers: Sequence[str] = (),
     learning: Sequence[str] = (),
     curves: Sequence[str] = (),
@@ -55,7 +56,8 @@ def view_state(
         columns: parameters shown in the table.
         kind: the runs that are shown, by their tag ``plml.kind``.
         contour: two numeric parameters over which ``metric`` is drawn as a contour.
-        figures: metrics shown as bars, and of two as points, too; default: ``metric`` and ``test/mAP``.
+        figures: metrics shown as bars; default: ``metric`` and ``test/mAP``.
+        against: two metrics drawn one against the other; default: ``metric`` and ``test/mAP`` if they are two.
         numbers: metrics shown in the table; default: the figures and the number of epochs.
         learning: metrics by epoch; default: ``metric`` and ``val/mAP``.
         curves: further metrics by epoch, in a section of their own.
@@ -70,8 +72,10 @@ def view_state(
         parallel = {"selectedParams": list(axes), "selectedMetrics": [metric], "showAllRuns": True}
         charts.append(_chart("settings", 0, "PARALLEL", **parallel))
     charts += [_chart("figures", i, "BAR", metricKey=name) for i, name in enumerate(figures)]
-    if len(figures) == 2:  # does what selects agree with test?
-        x, y = (_axis(name, "METRIC") for name in figures)
+    if against is None and metric != "test/mAP":  # does what selects agree with test?
+        against = (metric, "test/mAP")
+    if against is not None:
+        x, y = (_axis(name, "METRIC") for name in against)
         charts.append(_chart("figures", 2, "SCATTER", xaxis=x, yaxis=y))
     if contour is not None:
         x, y = (_axis(name, "PARAM") for name in contour)

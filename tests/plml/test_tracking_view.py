@@ -58,8 +58,10 @@ def test_kind_and_grouping_of_the_runs() -> None:
 
 
 def test_figures_numbers_and_learning_curves_can_be_chosen() -> None:
-    state = state_of(figures=["a"], numbers=["a", "b"], learning=["c"])
-    assert [(chart["type"], chart["metricKey"]) for chart in charts(state, "figures")] == [("BAR", "a")]
+    state = state_of(figures=["a"], against=("b", "a"), numbers=["a", "b"], learning=["c"])
+    bar, points = charts(state, "figures")
+    assert (bar["type"], bar["metricKey"]) == ("BAR", "a")
+    assert (points["type"], points["xaxis"]["key"], points["yaxis"]["key"]) == ("SCATTER", "b", "a")
     assert [chart["metricKey"] for chart in charts(state, "curves")] == ["c"]
     assert state["selectedColumns"][:3] == ["metrics.`a`", "metrics.`b`", "params.`optim.lr`"]
 
