@@ -73,6 +73,7 @@ class Group:
         data: name of the data set.
         observation: the label setting, ``{name, **options}``.
         observation_seed: of the label draw.
+        images: of the validation split.
         runs: the runs.
         outcomes: of every criterion, those that use no truth first.
         best: the best test mAP known, in percent, of any run at any epoch.
@@ -82,6 +83,7 @@ class Group:
     data: str
     observation: Mapping[str, object]
     observation_seed: int
+    images: int
     runs: tuple[StoredRun, ...]
     outcomes: tuple[Outcome, ...]
     best: float
@@ -176,6 +178,7 @@ def _group(runs: tuple[StoredRun, ...], criteria: Sequence[str] | None, clean_im
         data=first.config.data.name,
         observation=observation,
         observation_seed=first.config.data.observation_seed,
+        images=len(truth),
         runs=runs,
         outcomes=tuple(_outcome(chosen, runs, values[chosen], best) for chosen in wanted),
         best=best,

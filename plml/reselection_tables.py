@@ -16,6 +16,7 @@ class Summary:
         setting: data set and label setting in words.
         draws: number of groups.
         runs: number of runs in all groups.
+        images: of the validation split.
         methods: names of the methods.
         rows: one a criterion.
         epochs_known: whether the test mAP of every epoch is known.
@@ -25,6 +26,7 @@ class Summary:
     setting: str
     draws: int
     runs: int
+    images: int
     methods: tuple[str, ...]
     rows: tuple["Row", ...]
     epochs_known: bool
@@ -63,11 +65,11 @@ class Row:
 
 
 def summarise(found: Reselection) -> list[Summary]:
-    """Return one summary a data set and label setting, over its label draws."""
-    settings: dict[str, list[Group]] = {}
+    """Return one summary a data set, label setting and size of the validation split, over its label draws."""
+    settings: dict[tuple[str, int], list[Group]] = {}
     for group in found.groups:
-        settings.setdefault(group.setting, []).append(group)
-    return [_summary(setting, groups) for setting, groups in settings.items()]
+        settings.setdefault((group.setting, group.images), []).append(group)
+    return [_summary(setting, groups) for (setting, _), groups in settings.items()]
 
 
 def _summary(setting: str, groups: Sequence[Group]) -> Summary:
@@ -80,6 +82,7 @@ def _summary(setting: str, groups: Sequence[Group]) -> Summary:
         setting=setting,
         draws=len(groups),
         runs=sum(len(group.runs) for group in groups),
+        images=groups[0].images,
         methods=tuple(sorted({method for group in groups for method in group.methods})),
         rows=tuple(_row(outcomes) for outcomes in by_label.values()),
         epochs_known=all(group.knows_every_epoch for group in groups),
@@ -178,11 +181,11 @@ def csv_text(found: Reselection) -> str:
     text = io.StringIO()
     names = list(Row.__dataclass_fields__)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["setting", "draws", "runs", *names])
+    writer.writerow(["setting", "draws", "runs", "images", *names])
     for summary in summarise(found):
         for row in summary.rows:
             values = (_plain(getattr(row, name)) for name in names)
-            writer.writerow([summary.setting, summary.draws, summary.runs, *values])
+            writer.writerow([summary.setting, summary.draws, summary.runs, summary.images, *values])
     return text.getvalue()
 
 
@@ -193,6 +196,7 @@ def records(found: Reselection) -> list[dict[str, object]]:
             "setting": summary.setting,
             "draws": summary.draws,
             "runs": summary.runs,
+            "images": summary.images,
             "methods": list(summary.methods),
             "label_bias": list(summary.bias),
             "criteria": [

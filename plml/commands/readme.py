@@ -1,12 +1,17 @@
-"""Tables in README.md and docs that follow from the registries; ``python -m plml.commands.readme`` writes them anew."""
+"""Tables in README.md and docs that follow from the registries; ``python -m plml.commands.readme`` writes them anew.
 
+With ``--criteria FILE.csv [FILE.csv ...]``, tables that grids left behind, it writes the selection study instead.
+"""
+
+import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from plml.auxiliary import AUXILIARIES
+from plml.commands.criteria_table import criteria_tables
 from plml.commands.listing import auxiliary_rows, dataset_rows, head_rows, method_rows, range_text, setting_rows
 from plml.methods import METHODS
 from plml.observation import OBSERVATIONS
@@ -109,14 +114,41 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+STUDY_FILES = (ROOT / "README.md", ROOT / "docs" / "selection.md")
+
+
 def filled(text: str) -> str:
     """Return ``text`` with every ``<!-- table: NAME -->`` block rewritten from the registries."""
     for name, build in TABLES.items():
-        block = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        text = block.sub(lambda match, build=build: f"{match[1]}{build()}\n{match[2]}", text)  # type: ignore[misc]
+        text = replaced(text, name, build)
     return text
 
 
-if __name__ == "__main__":
+def replaced(text: str, name: str, build: Callable[[], str]) -> str:
+    """Return ``text`` with the block ``<!-- table: name -->`` filled anew, if it has one."""
+    block = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    return block.sub(lambda match: f"{match[1]}{build()}\n{match[2]}", text)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the tables.
+
+    Raises:
+        DataError: a file given is no table of criteria.
+    """
+    parser = argparse.ArgumentParser(prog="python -m plml.commands.readme", description=__doc__)
+    parser.add_argument("--criteria", nargs="+", type=Path, metavar="FILE.csv", help="criteria.csv of grids")
+    options = parser.parse_args(arguments)
+    if options.criteria:
+        tables = criteria_tables(options.criteria)
+        for file in STUDY_FILES:
+            file.write_text(
+                replaced(file.read_text(encoding="utf-8"), "selection study", lambda: tables), encoding="utf-8"
+            )
+        return
     for file in FILES:
         file.write_text(filled(file.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
