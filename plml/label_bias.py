@@ -17,6 +17,7 @@ from plml.stored_runs import StoredRun, scores_file
 
 SPLITS = 4  # random halves of the images
 GROUPS = 10  # of images, each left out once
+STACK = 16  # models whose classes are sorted in one go
 BEST_SHARE = 4  # one of so many models is asked what it implies
 
 
@@ -49,14 +50,16 @@ def find_disagreement(runs: tuple[StoredRun, ...]) -> Disagreement | None:
 def _correlation(like: StoredRun, logits: list[Tensor], observed: Tensor) -> float | None:
     """Return the correlation of corrected AP and PU-AUC over models, freed of the noise of few images."""
     generator = torch.Generator().manual_seed(0)
+    stacks = [torch.cat(logits[first : first + STACK]) for first in range(0, len(logits), STACK)]
     corrected: list[list[float]] = []
     pu_auc: list[list[float]] = []
     for _ in range(SPLITS):
         for half in torch.randperm(len(observed), generator=generator).chunk(2):
-            standings = [Standings(one[:, half], like.config.compat) for one in logits]
+            standings = [Standings(some[:, half].contiguous(), like.config.compat) for some in stacks]
             for values, name in ((corrected, "corrected_ap"), (pu_auc, "pu_auc")):
                 judge = _judge(name, like, observed[half])
-                values.append([float(judge.values(one.logits, like.config.compat, one)) for one in standings])
+                found = [judge.values(some.logits, like.config.compat, some) for some in standings]
+                values.append(torch.cat(found).tolist())
     return noise_free_correlation(corrected, pu_auc)
 
 

@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from plml.tracking import Tracker
 from tune.averages import averages
+from tune.label_bias import label_bias
 from tune.leaderboard import render, write_leaderboard
 from tune.publishing import best_runs, publish
 from tune.records import best_trials, state_of
@@ -52,6 +53,8 @@ def close_study(
         if best and best[0].value is not None:
             figures["objective/best"] = best[0].value
         runs.close_study("INTERRUPTED" if unfinished else "COMPLETE", figures)
+    for line in label_bias(board):
+        console.print(f"warning   label bias is suspected: {escape(line)}", style="yellow", soft_wrap=True)
     for line in registered:
         console.print(f"model     {escape(line)}", soft_wrap=True)
     _links(board, runs.tracker if runs.experiment_id else None, runs.experiment_id, console)

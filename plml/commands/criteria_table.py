@@ -51,7 +51,7 @@ def _table(file: Path) -> str:
     return f"{_caption(lines)}\n\n{table}"
 
 
-def _read(file: Path) -> list[Line]:
+def _read(file: Path) -> Sequence[Line]:
     try:
         with file.open(encoding="utf-8", newline="") as text:
             reader = csv.DictReader(text)
