@@ -14,26 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plml.auxiliary import Auxiliary, build_auxiliary
+from plml.auxiliary import Auxiliary
 from plml.config import TrainConfig
 from plml.data.bundle import Bundle, Split
-from plml.data.resident import resident
 from plml.device import pick_device
 from plml.diagnostics import label_correction
-from plml.errors import ConfigError, DivergenceError
-from plml.evaluation import Validation, epoch_test_figures, test_result
+from plml.errors import DivergenceError
+from plml.evaluation import epoch_test_figures, test_result
+from plml.feeding import fetch_inputs, mirrored_inputs, random_crops, training_order
 from plml.host_memory import keep_freed_memory
-from plml.labels import LabelInfo
-from plml.methods import Method, build_method
-from plml.models import Classifier, build_model
-from plml.optim import Optimization, build_average
+from plml.methods import Method
+from plml.models import Classifier
 from plml.pace import Pace
 from plml.report import EpochReport
 from plml.run_folder import RunFolder
 from plml.scoring import score
-from plml.stage import Stage, derive_seed
-from plml.stopping import make_stop_rule
-from plml.training_step import TrainingStep
+from plml.stage import derive_seed
+from plml.stage_building import build_stage, training_stages
 
 
 class Trainer:
@@ -66,12 +63,7 @@ class Trainer:
     ) -> None:
         self.config, self.keep_epochs = config, keep_epochs
         self.device = pick_device(config.device)
-        self.stages = [Stage(bundle, config.epochs, config.optim.lr, config.optim.batch_size)]
-        if config.linear_init is not None:
-            if stage_bundle is None:
-                raise ValueError("mode linear_init needs stage_bundle, the features of the same splits")
-            first = config.linear_init
-            self.stages.insert(0, Stage(stage_bundle, first.epochs, first.lr, first.batch_size))
+        self.stages = training_stages(config, bundle, stage_bundle)
         self.history: list[EpochReport] = []
         self.progress = 0.0
         self.epoch = 0  # the next one, counted through all stages
@@ -120,55 +112,16 @@ class Trainer:
         """Build network, method and optimiser of a stage; a later stage takes the head the earlier one chose."""
         self.stage_number, self.stage = number, self.stages[number]
         self.stage_start = sum(stage.epochs for stage in self.stages[:number])
-        config, bundle = self.config, self.stage.bundle
-        array = bundle.train.array
-        shape = (array.shape[3], *array.shape[1:3]) if bundle.train.is_images else (array.shape[1],)
-        torch.manual_seed(config.seed)  # as for feature extraction: an untrained backbone is the same in both stages
-        model = build_model(config.model, num_classes=len(bundle.class_names), input_shape=shape)
-        labels = LabelInfo(bundle.train.observed, bundle.expected_positives, bundle.class_names, model.feature_dim)
-        options = {key: value for key, value in config.method.items() if key != "name"}
-        torch.manual_seed(derive_seed(config.seed, "method", number))
-        method = build_method(config.method["name"], labels, options, config.compat)
-        if number > 0:
-            chosen = self.files.read_best()
-            model.head.load_state_dict(chosen["head"])
-            earlier = build_method(config.method["name"], labels, options, config.compat)
-            earlier.load_state_dict(chosen["method"])
-            method.continue_from(earlier)
-        self.model: Classifier = model.to(self.device)
-        self.method: Method = method.to(self.device)
-        self.auxiliary = self._build_auxiliary(labels)
-        count = len(bundle.train)
-        size = self.stage.batch_size
-        self.steps_per_epoch = count // size if config.optim.drop_last else math.ceil(count / size)
-        if self.steps_per_epoch == 0:
-            raise ConfigError(
-                f"optim.drop_last: {count} training examples do not fill one batch of {size}; lower optim.batch_size"
-            )
-        lr = self.stage.lr
-        optim = config.optim
-        if number < len(self.stages) - 1:  # LinearInit's first stage has a fixed rate of its own
-            fixed = {"schedule": "constant", "schedule_epochs": None, "warmup_epochs": 0, "head_lr_mult": 1.0}
-            optim = optim.model_copy(update=fixed)
-        groups = self.model.param_groups(lr, optim.head_lr_mult) + self.method.param_groups(lr)
-        if self.auxiliary:
-            groups += self.auxiliary.param_groups(lr)
-        self.optimization = Optimization(optim, lr, groups, self.steps_per_epoch, self.stage.epochs)
-        self.average = build_average(config.optim, self.model)
-        self.stop_rule = make_stop_rule(config.stopping.rule, patience=config.stopping.patience)
-        self.step = TrainingStep(
-            config, self.model, self.method, self.auxiliary, self.optimization, self.average, bundle.flip
+        chosen = self.files.read_best() if number > 0 else None
+        built = build_stage(
+            self.config, self.stage, number, self.device, chosen=chosen, is_last=number == len(self.stages) - 1
         )
-        self.observed = bundle.train.observed.to(self.device)
-        self.validation = Validation.of(bundle.val, self.device, bundle.expected_positives)
-        self.validation.judge(config.choosing, config.data.observation)  # refuses what it cannot do before compute
-
-    def _build_auxiliary(self, labels: LabelInfo) -> Auxiliary | None:
-        if self.config.auxiliary is None:
-            return None
-        options = {key: value for key, value in self.config.auxiliary.items() if key != "name"}
-        torch.manual_seed(derive_seed(self.config.seed, "auxiliary", self.stage_number))
-        return build_auxiliary(self.config.auxiliary["name"], labels, options).to(self.device)
+        self.model: Classifier = built.model
+        self.method: Method = built.method
+        self.auxiliary: Auxiliary | None = built.auxiliary
+        self.optimization, self.average = built.optimization, built.average
+        self.step, self.steps_per_epoch, self.stop_rule = built.step, built.steps_per_epoch, built.stop_rule
+        self.observed, self.validation = built.observed, built.validation
 
     @property
     def evaluated(self) -> Classifier:
@@ -193,8 +146,11 @@ class Trainer:
         for number in range(self.steps_per_epoch):
             places = slice(number * size, (number + 1) * size)
             index = device_order[places]
-            crops = self._crops(split, order[places])
-            inputs = crops if crops is not None and not self.step.views else self._inputs(split, order[places], index)
+            crops = random_crops(split, order[places], self.config.data.crop_scale, self.device)
+            if crops is not None and not self.step.views:
+                inputs = crops
+            else:
+                inputs = fetch_inputs(split, order[places], index, self.device)
             mirrored = flips[places] if split.is_images else None
             loss, beside = self.step(inputs, self.observed[index], index, mirrored, crops)
             count = len(order[places])
@@ -207,13 +163,7 @@ class Trainer:
 
     def order(self) -> tuple[Tensor, Tensor]:
         """Return the order (N,) of this epoch's examples, and by place in it whether to mirror (N,) bool."""
-        split = self.stage.bundle.train
-        generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "order", self.epoch))
-        order = torch.randperm(len(split), generator=generator)
-        flips = torch.rand(len(split), generator=generator) < 0.5
-        if not (self.stage.bundle.flip and split.is_images):
-            flips[:] = False
-        return order, flips
+        return training_order(self.stage.bundle, self.config.seed, self.epoch)
 
     @torch.no_grad()
     def begin_epoch(self) -> None:
@@ -243,22 +193,6 @@ class Trainer:
             raise DivergenceError(f"the training loss is {read[0]} in epoch {self.epoch} (learning rate {lr:g})")
         return {**dict(zip(figures, read, strict=True)), "train/lr": lr}
 
-    def _inputs(self, split: Split, index: Tensor, device_index: Tensor) -> Tensor:
-        """Inputs of the examples ``index`` (B,), given on the host and on the device; small splits live there."""
-        whole = resident(split, self.device)
-        if whole is None:
-            inputs = split.gather(index)
-            if self.device.type == "cuda":
-                inputs = inputs.pin_memory()  # only from there does a copy run beside the network
-            return inputs.to(self.device, non_blocking=True)
-        return whole[device_index]
-
-    def _crops(self, split: Split, index: Tensor) -> Tensor | None:
-        """Random boxes cut from the photos of ``index`` (B,), on the device; None where the split has no photos."""
-        if split.sources is None or self.config.data.crop_scale is None:
-            return None
-        return split.gather_crops(index, self.config.data.crop_scale, self.device)
-
     # -- evaluation ---------------------------------------------------------------------------------------
 
     def scores(self, split: Split) -> Tensor:
@@ -266,7 +200,7 @@ class Trainer:
         return score(
             self.evaluated,
             len(split),
-            lambda index: self._inputs(split, index, index.to(self.device)),
+            lambda index: fetch_inputs(split, index, index.to(self.device), self.device),
             precision=self.config.precision,
         )
 
@@ -280,16 +214,9 @@ class Trainer:
 
     def _training_scores(self, when: str) -> Tensor:
         """Return logits (N, L) of the training split, flipped at random as in training, in evaluation mode."""
-        split = self.stage.bundle.train
-        generator = torch.Generator().manual_seed(derive_seed(self.config.seed, "scores", self.epoch, when))
-        flips = (torch.rand(len(split), generator=generator) < 0.5).to(self.device)
-        flipping = self.stage.bundle.flip and split.is_images
-
-        def fetch(index: Tensor) -> Tensor:
-            inputs = self._inputs(split, index, index.to(self.device))
-            return torch.where(flips[index, None, None, None], inputs.flip(-1), inputs) if flipping else inputs
-
-        return score(self.model, len(split), fetch, precision=self.config.precision)
+        bundle = self.stage.bundle
+        fetch = mirrored_inputs(bundle, derive_seed(self.config.seed, "scores", self.epoch, when), self.device)
+        return score(self.model, len(bundle.train), fetch, precision=self.config.precision)
 
     def end_epoch(
         self, train: dict[str, float], logits: Tensor, figures: dict[str, float], value: float, began: float
