@@ -208,7 +208,7 @@ class GridRuns:
         found = [self._current[label] for label in cells if label in self._current]
         if len(found) > 1:
             links["compare"] = self.tracker.compare_url(self.experiment, found)
-        links["runs"] = self.tracker.experiment_url(self.experiment, key=RUNS_KEY)
+        links["runs"] = self.tracker.table_url(self.experiment, key=RUNS_KEY)
         if self._grid_run is not None:
             links["summary"] = self.tracker.run_url(self.experiment, self._grid_run)
         return links
@@ -252,6 +252,7 @@ class GridRuns:
             **self._tags(config, run.cell.label),
             "plml.kind": "run",
             "plml.run": name,
+            "plml.fingerprint": config.fingerprint,
             "plml.state": state,
             "plml.seed": str(config.seed),
             "plml.observation_seed": str(config.data.observation_seed),
@@ -323,7 +324,6 @@ class GridRuns:
             "plml.baseline": str(label == self.grid.baseline.label).lower(),
             "plml.method": config.method["name"],
             "plml.setting": config.data.observation["name"],
-            "plml.fingerprint": config.fingerprint,
             "plml.selection": config.selected_by,
             "plml.selection_clean": str(config.selection.labels == "clean").lower(),
         }

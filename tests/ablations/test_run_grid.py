@@ -162,7 +162,26 @@ def test_tables_equal_what_mlflow_has(finished: tuple[Path, str]) -> None:
         own = [float(each["test/mAP"]) for each in table if each["cell"] == row["cell"]]
         assert figures["test/mAP/mean"] == pytest.approx(sum(own) / len(own), rel=1e-12)
     [summary] = mlflow_runs(folder, "grid")
-    assert summary.data.tags["mlflow.note.content"].startswith("# mine")
+    notes = summary.data.tags["mlflow.note.content"]
+    assert notes.startswith("# mine")
+    assert f"get-artifact?run_uuid={summary.info.run_id}&path=figures/intervals.svg" in notes
+
+
+def test_curves_of_a_cell_are_the_means_of_its_runs(finished: tuple[Path, str]) -> None:
+    from mlflow import MlflowClient
+
+    folder, _ = finished
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/results/mlflow.db")
+
+    def curve(run: Any) -> list[float]:
+        return [point.value for point in client.get_metric_history(run.info.run_id, "val/mAP")]
+
+    cell = mlflow_runs(folder, "cell")[0]
+    own = [
+        curve(run) for run in mlflow_runs(folder, "run") if run.data.tags["plml.cell"] == cell.data.tags["plml.cell"]
+    ]
+    assert len(own) == 4
+    assert curve(cell) == pytest.approx([sum(values) / 4 for values in zip(*own, strict=True)], rel=1e-12)
 
 
 def test_the_second_run_trains_nothing_and_says_the_same(finished: tuple[Path, str]) -> None:
@@ -174,7 +193,10 @@ def test_the_second_run_trains_nothing_and_says_the_same(finished: tuple[Path, s
     code, out = run(folder, "--grid", "mine.yaml", "--set", "seeds=[0]")
     assert code == 0, out
     assert len(mlflow_runs(folder, "run")) == len(rows(folder, "runs.csv")) == 8
-    assert len(mlflow_runs(folder, "superseded")) == 8
+    former = mlflow_runs(folder, "superseded")
+    assert len([each for each in former if "plml.run" in each.data.tags]) == 8
+    cells = {each.info.run_id for each in mlflow_runs(folder, "cell")}
+    assert cells.isdisjoint(each.info.run_id for each in former)  # other runs, other curves: other aggregate runs
     code, out = run(folder, "--grid", "mine.yaml")
     assert code == 0, out
     assert "training" not in out
@@ -182,7 +204,9 @@ def test_the_second_run_trains_nothing_and_says_the_same(finished: tuple[Path, s
     assert trained(folder) == before
     assert {name: (home / name).read_bytes() for name in texts} == texts
     assert len(mlflow_runs(folder, "run")) == 16
-    assert len(mlflow_runs(folder, "cell")) == 4
+    again = mlflow_runs(folder, "cell")
+    assert {each.info.run_id for each in again} == {e.info.run_id for e in former if "plml.run" not in e.data.tags}
+    assert len(again) == 4
     assert len(mlflow_runs(folder, "grid")) == 1
     client = MlflowClient(tracking_uri=f"sqlite:///{folder}/results/mlflow.db")
     for each in mlflow_runs(folder, "run"):

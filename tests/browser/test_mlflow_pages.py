@@ -3,17 +3,10 @@
 Screenshots go to the test's temporary folder (``pytest --basetemp=DIR`` keeps them in DIR).
 """
 
-import os
 import re
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,16 +46,6 @@ STUDY = {
     "resources": {"cpu": 1, "gpu": 0, "max_concurrent": 2},
     "track": {"register": "scenes", "alias": "champion", "checkpoints": "every_epoch"},
 }
-CHROMIUM_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-WAIT_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -98,19 +81,7 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium on the PATH")
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGS)
-        yield launched
-        launched.close()
-
-
-@pytest.fixture(scope="module")
-def finished(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+def finished(browser: "Browser", serve: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A study run by ``tune/run.py`` from another folder, then served by the command that it printed."""
     folder = tmp_path_factory.mktemp("pages")
     (folder / "pages.yaml").write_text(yaml.safe_dump(STUDY))
@@ -118,70 +89,13 @@ def finished(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> It
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     board = read_leaderboard(open_study(StudyFolder(folder / "out" / "pages")), folder / "out" / "pages")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     printed = re.search(r"^MLflow\s+(\S+=false .* server .*)$", done.stdout, re.MULTILINE)
     assert printed, done.stdout
-    serve = printed[1].replace("--port 5000", f"--port {port}") + " --workers 1"
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            ["/bin/sh", "-c", f"exec env {serve}"],
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "PATH": path},
-            start_new_session=True,
-        )
-    try:
-        base = f"http://127.0.0.1:{port}"
-        _wait_for(f"{base}/health", server, folder / "server.log")
-        yield Finished(done.stdout, board, base)
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(address, timeout=1):
-                return
-        except (urllib.error.URLError, OSError):
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.3)
-    pytest.fail(log.read_text())
-
-
-@pytest.fixture
-def open_page(browser: "Browser", tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], "Page"]]:
-    """Open a link in a fresh profile; a screenshot of how the page looked at the end is kept."""
-    context = browser.new_context(viewport={"width": 1600, "height": 1100})
-    outside: list[str] = []
-    context.on("request", lambda sent: None if "//127.0.0.1:" in sent.url else outside.append(sent.url))
-    page = context.new_page()
-    page.set_default_timeout(WAIT_MS)
-
-    def open_link(link: str) -> "Page":
-        page.goto(link)
-        return page
-
-    yield open_link
-    page.screenshot(path=tmp_path / f"{request.node.name}.png")
-    context.close()
-    assert [url for url in outside if url.startswith("http")] == []  # the pages work without a network
-
-
-def see(page: "Page", *texts: str) -> None:
-    """Every text is visible on the page, at once or soon."""
-    for text in texts:
-        page.get_by_text(text, exact=True).first.wait_for(state="visible")
+    return Finished(done.stdout, board, serve(printed[1]))
 
 
 def test_the_pages_link_opens_on_filled_charts_best_run_first(
-    finished: Finished, open_page: Callable[[str], "Page"]
+    finished: Finished, open_page: Callable[[str], "Page"], see: Callable[..., None]
 ) -> None:
     page = open_page(finished.link("pages"))
     see(page, "Which settings", "Parallel Coordinates", "Which is better")
@@ -205,7 +119,7 @@ def test_the_pages_link_opens_on_filled_charts_best_run_first(
 
 
 def test_the_table_has_columns_of_metrics_and_searched_parameters(
-    finished: Finished, open_page: Callable[[str], "Page"]
+    finished: Finished, open_page: Callable[[str], "Page"], see: Callable[..., None]
 ) -> None:
     page = open_page(finished.link("pages").replace("&compareRunsMode=CHART", ""))
     see(page, "Run Name", "selection/best", "test/mAP", "Method")
@@ -215,7 +129,7 @@ def test_the_table_has_columns_of_metrics_and_searched_parameters(
 
 
 def test_the_compare_link_says_which_is_better_and_by_which_settings(
-    finished: Finished, open_page: Callable[[str], "Page"]
+    finished: Finished, open_page: Callable[[str], "Page"], see: Callable[..., None]
 ) -> None:
     page = open_page(finished.link("compare"))
     first, second = finished.board.best_of_each
@@ -239,7 +153,7 @@ def test_the_compare_link_says_which_is_better_and_by_which_settings(
 
 
 def test_a_trials_run_has_data_set_tags_charts_and_checkpoint(
-    finished: Finished, open_page: Callable[[str], "Page"]
+    finished: Finished, open_page: Callable[[str], "Page"], see: Callable[..., None]
 ) -> None:
     assert finished.best.mlflow_run_id is not None
     page = open_page(finished.run_link(finished.best.mlflow_run_id))
@@ -256,7 +170,7 @@ def test_a_trials_run_has_data_set_tags_charts_and_checkpoint(
 
 
 def test_the_studys_run_has_conclusion_leaderboard_and_figures(
-    finished: Finished, open_page: Callable[[str], "Page"]
+    finished: Finished, open_page: Callable[[str], "Page"], see: Callable[..., None]
 ) -> None:
     search = "searchFilter=tags.%60plml.kind%60%20%3D%20%27study%27&workflowType=machine_learning"
     page = open_page(f"{finished.base}/#/experiments/1/runs?{search}")
@@ -276,7 +190,7 @@ def test_the_studys_run_has_conclusion_leaderboard_and_figures(
 
 
 def test_the_registered_version_says_what_it_is_and_has_the_alias(
-    finished: Finished, open_page: Callable[[str], "Page"]
+    finished: Finished, open_page: Callable[[str], "Page"], see: Callable[..., None]
 ) -> None:
     page = open_page(f"{finished.base}/#/models/scenes/versions/1")
     see(page, "Version 1", "@\u00a0champion", finished.run_name(finished.best))
@@ -289,7 +203,9 @@ def test_the_registered_version_says_what_it_is_and_has_the_alias(
     page.locator("a[href$='/models/scenes/versions/1']").first.wait_for(state="visible")
 
 
-def test_every_epoch_is_a_model_with_its_figures(finished: Finished, open_page: Callable[[str], "Page"]) -> None:
+def test_every_epoch_is_a_model_with_its_figures(
+    finished: Finished, open_page: Callable[[str], "Page"], see: Callable[..., None]
+) -> None:
     page = open_page(f"{finished.base}/#/experiments/1/models?workflowType=machine_learning")
     name = finished.run_name(finished.best)
     see(page, f"{name}-best")
