@@ -1,6 +1,6 @@
 """The best model of a study as a registered version, and checkpoints of every epoch, in a real store."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,10 @@ class Closing:
 
 
 @pytest.fixture(scope="module")
-def closing(trained_study: Callable[..., Ledger], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closing]:
+def closing(trained_study: Callable[..., Ledger], tmp_path_factory: pytest.TempPathFactory) -> Closing:
     folder = tmp_path_factory.mktemp("registering")
     ledger = trained_study(folder / "mine", STUDY, stop=-1, fail=-1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tune.leaderboard.draw_figures", lambda board, folder: [])  # slow, and tested elsewhere
-        yield Closing(ledger, f"sqlite:///{folder}/mlflow.db")
+    return Closing(ledger, f"sqlite:///{folder}/mlflow.db")
 
 
 def test_best_and_every_epoch_are_stored_once(closing: Closing) -> None:
