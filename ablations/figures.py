@@ -12,7 +12,7 @@ from ablations.panels import new_panels
 from ablations.rank_figure import draw_critical_difference
 from ablations.summary import CellSummary, GridSummary
 from plml.tracking_view import PALETTE
-from tune.drawing import GRID, MUTED, STYLE, headline, one_legend, whole_numbers
+from tune.drawing import GRID, MUTED, headline, one_legend, save_figures, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,8 +29,6 @@ def draw_figures(summary: GridSummary, folder: Path) -> list[Path]:
         summary: the numbers.
         folder: made if it is missing; figures of an earlier state do not stay.
     """
-    import matplotlib as mpl
-
     drawings: dict[str, Callable[[GridSummary], Figure | None]] = {
         "intervals": draw_intervals,
         "interaction": draw_interaction,
@@ -38,20 +36,7 @@ def draw_figures(summary: GridSummary, folder: Path) -> list[Path]:
         "critical_difference": draw_critical_difference,
         "best_of_k": draw_best_of_k,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    files: list[Path] = []
-    with mpl.rc_context(STYLE):
-        for name, draw in drawings.items():
-            for old in folder.glob(f"{name}*"):
-                old.unlink()
-            figure = draw(summary)
-            if figure is None:
-                continue
-            for kind in ("png", "svg"):
-                file = folder / f"{name}{summary.suffix}.{kind}"
-                figure.savefig(file, metadata={"Date": None} if kind == "svg" else {}, facecolor="white")
-                files.append(file)
-    return files
+    return save_figures(drawings, summary, folder, summary.suffix)
 
 
 def draw_interaction(summary: GridSummary) -> "Figure | None":

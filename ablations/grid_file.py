@@ -13,6 +13,7 @@ from ablations.factors import Factor, read_factors
 from plml.config import TrainConfig
 from plml.errors import ConfigError, nearest
 from plml.schema import Strict, assign, check_keys, parse_assignment, read_yaml, validate
+from tune.named_files import find_named, name_of_file, shipped_names
 from tune.study_file import PrunerConfig, ResourcesConfig, SamplerConfig, parse_duration
 
 GRIDS = Path(__file__).parent / "grids"
@@ -99,32 +100,17 @@ class GridConfig(Strict):
 
 def grid_names() -> list[str]:
     """Return the names of the grids that come with the project."""
-    return sorted(path.stem for path in GRIDS.glob("*.yaml"))
+    return shipped_names(GRIDS)
 
 
 def find_grid(name: str, home: Path | None = None) -> Path:
-    """Return the file of a grid: a path, a name in ``ablations/grids``, or a grid already begun in ``home``.
-
-    Raises:
-        ConfigError: there is none; the nearest name is given.
-    """
-    if name.endswith((".yaml", ".yml")) or "/" in name:
-        file = Path(name).expanduser().absolute()
-        if file.is_file():
-            return file
-        beside = [path.name for path in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
-        raise ConfigError(f"--grid {name}: {file} is not a file{nearest(file.name, beside) if beside else ''}")
-    if name in grid_names():
-        return GRIDS / f"{name}.yaml"
-    begun = {path.parent.name: path for path in home.glob("*/grid.yaml")} if home else {}
-    if name in begun:
-        return begun[name]
-    raise ConfigError(f"--grid: there is no grid '{name}'{nearest(name, [*grid_names(), *begun])}")
+    """Return the file of a grid, also of one already begun in ``home``; see :func:`tune.named_files.find_named`."""
+    return find_named("grid", name, GRIDS, home)
 
 
 def name_of(file: Path) -> str:
-    """Return the name of the grid in ``file``: its stem, or the folder's name for one that was begun."""
-    return file.parent.name if file.name == "grid.yaml" else file.stem
+    """Return the name of the grid in ``file``."""
+    return name_of_file("grid", file)
 
 
 def read_grid_file(file: Path, assignments: Sequence[str] = (), options: Mapping[str, Any] | None = None) -> GridConfig:

@@ -54,18 +54,19 @@ def launch(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         from tune.launch import fetch_weights
 
         fetch_weights(cell.config.model for cell in grid.cells)
+    plans = plan_cells(grid, store)
     if options.dry_run:
         from ablations.preview import dry_run
 
-        return dry_run(grid, plan_cells(grid, store), console)
+        return dry_run(grid, plans, console)
+    if options.report and not any(run.finished for plan in plans for run in plan.runs):
+        raise ConfigError(f"--report: nothing of grid '{grid.name}' has been trained in {store.path}")
     from plml.tracking import check_uri
 
     uri = check_uri(options.tracking_uri or f"sqlite:///{_output(options)}/mlflow.db")
     folder = store.grid(grid.name)
-    if options.report and not any(run.finished for plan in plan_cells(grid, store) for run in plan.runs):
-        raise ConfigError(f"--report: nothing of grid '{grid.name}' has been trained in {store.path}")
     with folder.hold():
-        return run_grid(grid, store, folder, uri, options, continue_line(arguments))
+        return run_grid(grid, plans, store, folder, uri, options, continue_line(arguments))
 
 
 def read_grid(options: argparse.Namespace) -> Grid:
@@ -80,12 +81,19 @@ def continue_line(arguments: Sequence[str]) -> str:
     return shlex.join([python_command(), str(script), *arguments])
 
 
-def run_grid(grid: Grid, store: Store, folder: StudyFolder, uri: str, options: argparse.Namespace, command: str) -> int:
+def run_grid(
+    grid: Grid,
+    plans: Sequence[CellPlan],
+    store: Store,
+    folder: StudyFolder,
+    uri: str,
+    options: argparse.Namespace,
+    command: str,
+) -> int:
     """Train what is left of a grid whose lock is held, and conclude; return the exit code."""
     from ablations.conclusion import conclude
 
     write_text(folder.path / "grid.yaml", dump_grid(grid))
-    plans = plan_cells(grid, store)
     _head(grid, folder, plans, command)
     runs = None
     interrupted, failures = False, dict[str, str]()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ablations.grid import Cell, Grid, with_seeds
@@ -27,9 +28,9 @@ class CellRun:
     label_draw: int
     planned: PlannedRun
 
-    @property
+    @cached_property
     def finished(self) -> bool:
-        """Whether it has trained to its end, for this grid or another one."""
+        """Whether it had trained to its end, for this grid or another one, when this was asked first."""
         return finished_reports(self.planned.folder) is not None
 
 

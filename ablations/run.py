@@ -15,7 +15,7 @@ if __name__ == "__main__":
     # The script's own folder comes first on the path and would let its modules hide others of the same name.
     sys.path[0] = str(ROOT)
 
-WRONG_INPUT, INTERRUPTED, HELD = 2, 4, 5
+from tune.arguments import add_assignments, add_places, add_size, exit_code, given, size_options  # noqa: E402
 
 _EPILOG = """\
 examples:
@@ -40,29 +40,17 @@ def build_parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to run")
     what.add_argument("--grid", metavar="NAME|FILE.yaml", help="a grid in ablations/grids, a file, or one begun before")
     what.add_argument("--list", action="store_true", help="list the grids and stop")
-    what.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        dest="assignments",
-        help="override a path of the base configuration or a key of the grid, e.g. data.root=DIR (repeatable)",
-    )
+    add_assignments(what, "grid")
     what.add_argument("--report", action="store_true", help="rebuild tables and figures from stored runs; no training")
     budget = parser.add_argument_group("budget")
     budget.add_argument("--trials", type=int, metavar="N", help="trials of each cell's search (tune_per_cell.n_trials)")
     budget.add_argument("--time-budget", metavar="TIME", help="stop this launch after 90s, 30m, 8h")
     where = parser.add_argument_group("where")
-    where.add_argument("--output-dir", default="results", metavar="DIR", help="everything (default: ./results)")
-    where.add_argument("--tracking-uri", metavar="URI", help="MLflow store (default: sqlite:///OUTPUT_DIR/mlflow.db)")
+    add_places(where)
     where.add_argument(
         "--storage", metavar="URL", help="Optuna storage of the cells' searches (default: journal files)"
     )
-    where.add_argument("--address", help="a running Ray cluster; default: this machine alone")
-    size = parser.add_argument_group("resources of a run")
-    size.add_argument("--gpus-per-trial", type=float, metavar="G", help="0, a fraction, or 1")
-    size.add_argument("--cpus-per-trial", type=int, metavar="C")
-    size.add_argument("--max-concurrent", type=int, metavar="M", help="runs at once; default: as many as fit")
+    add_size(parser.add_argument_group("resources of a run"))
     other = parser.add_argument_group("before it starts")
     other.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
     other.add_argument("--dry-run", action="store_true", help="print cells, runs and estimated time; write nothing")
@@ -71,14 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def grid_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return ``{dotted grid key: value}`` of what the command line gives."""
-    given = {
-        "tune_per_cell.n_trials": options.trials,
-        "time_budget": options.time_budget,
-        "resources.gpu": options.gpus_per_trial,
-        "resources.cpu": options.cpus_per_trial,
-        "resources.max_concurrent": options.max_concurrent,
-    }
-    return {path: value for path, value in given.items() if value is not None}
+    budget = {"tune_per_cell.n_trials": options.trials, "time_budget": options.time_budget}
+    return given({**budget, **size_options(options)})
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -95,26 +77,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.grid and not options.list:
         parser.error("--grid NAME|FILE.yaml is required (--list shows the names)")
-    from plml.errors import PlmlError
+    return exit_code(lambda: _run(options, list(arguments or sys.argv[1:])), "grid")
 
-    try:
-        if not options.list:
-            _check(options)
-        gc.disable()  # imports make a million objects, and none of them goes
-        from ablations import launch
 
-        gc.freeze()
-        gc.enable()
-        if options.list:
-            return launch.list_grids(options)
-        return launch.launch(options, list(arguments or sys.argv[1:]))
-    except PlmlError as error:
-        held = type(error).__name__ == "StudyHeldError"
-        sys.stderr.write(f"error: {error}\n")
-        return HELD if held else WRONG_INPUT
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command continues the grid\n")
-        return INTERRUPTED
+def _run(options: argparse.Namespace, arguments: list[str]) -> int:
+    if not options.list:
+        _check(options)
+    gc.disable()  # imports make a million objects, and none of them goes
+    from ablations import launch
+
+    gc.freeze()
+    gc.enable()
+    return launch.list_grids(options) if options.list else launch.launch(options, arguments)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from ablations.plan import CellPlan, data_configs, missing_runs, open_searches, 
 from ablations.search import CellSearch, open_ledger
 from ablations.source import GridSource, Named
 from ablations.store import Store
-from tune.execution import run_trials
+from tune.driving import drive
 from tune.folders import StudyFolder
 from tune.launch import prepare_data
 from tune.ledger import Ledger
@@ -89,19 +89,12 @@ def train(
 
         source = GridSource(searches, queue, tuned)
         try:
-            with progress:
-                run_trials(source, plan, folder.path / ".ray", stopper)
+            interrupted = drive(source, plan, folder.path, stopper, progress, orders)
         finally:
-            stopper.ask("end")
-            unfinished = source.is_training
-            source.close_live()
-            orders.remove()
             for ledger in ledgers.values():
                 ledger.flush()
     if stopper.reason == "time":
         console.print(f"the time budget of {grid.config.time_budget:g} s is spent")
-    # A SIGUSR1 that Tune itself took ends it without a word; live runs give it away.
-    interrupted = stopper.reason == "signal" or (unfinished and stopper.reason == "end")
     return interrupted, queue.failures, runs
 
 

@@ -45,7 +45,8 @@ def _repeats(cell: CellSummary) -> str:
 def protocol(summary: GridSummary) -> list[str]:
     """Return sentences on how the figures came about: selection, runs, budget, test."""
     outcome = summary.outcome
-    selection = f"Epochs and trials were selected by {outcome.selected_by}"
+    chosen = "Epochs" if outcome.trials_per_cell is None else "Epochs and trials"
+    selection = f"{chosen} were selected by {outcome.selected_by}"
     selection += ", that is, with clean labels, which the label setting does not provide." if outcome.clean else "."
     sentences = [selection]
     sizes = sorted({_repeats(cell) for cell in summary.cells if cell.complete and cell.n})

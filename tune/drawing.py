@@ -1,11 +1,14 @@
 """The look that all pictures of a study share."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+T = TypeVar("T")
 GRID: dict[str, Any] = {"color": "#DDDDDD", "linewidth": 0.6}
 MUTED = "#666666"
 STYLE: Any = {  # matplotlib types the keys of its settings as literals
@@ -49,3 +52,31 @@ def whole_numbers(axes: "Axes") -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def save_figures(
+    drawings: "Mapping[str, Callable[[T], Figure | None]]", subject: T, folder: Path, suffix: str = ""
+) -> list[Path]:
+    """Draw ``subject`` into ``folder``; return the files, PNG before SVG.
+
+    Args:
+        drawings: by name; None draws nothing, and what an earlier state left under that name goes.
+        subject: what is drawn.
+        folder: made if it is missing.
+        suffix: of the names.
+    """
+    import matplotlib as mpl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+    with mpl.rc_context(STYLE):
+        for name, draw in drawings.items():
+            for old in folder.glob(f"{name}[.-]*"):
+                old.unlink()
+            if (figure := draw(subject)) is None:
+                continue
+            for kind in ("png", "svg"):
+                file = folder / f"{name}{suffix}.{kind}"
+                figure.savefig(file, metadata={"Date": None} if kind == "svg" else {}, facecolor="white")
+                files.append(file)
+    return files

@@ -8,7 +8,7 @@ import numpy as np
 
 from plml.tracking_view import method_colors
 from tune.class_figures import draw_per_class, draw_precision_recall
-from tune.drawing import GRID, MUTED, STYLE, headline, new_figure, one_legend, whole_numbers
+from tune.drawing import GRID, MUTED, headline, new_figure, one_legend, save_figures, whole_numbers
 from tune.importance import importances
 from tune.parallel import draw_parallel
 from tune.standings import Leaderboard, read_reports
@@ -24,8 +24,6 @@ def draw_figures(board: Leaderboard, folder: Path) -> list[Path]:
         board: the study.
         folder: made if it is missing.
     """
-    import matplotlib as mpl
-
     drawings: dict[str, Callable[[Leaderboard], Figure | None]] = {
         "optimization_history": draw_history,
         "parallel_coordinates": draw_parallel,
@@ -34,20 +32,7 @@ def draw_figures(board: Leaderboard, folder: Path) -> list[Path]:
         "per_class_ap": draw_per_class,
         "precision_recall": draw_precision_recall,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    files: list[Path] = []
-    with mpl.rc_context(STYLE):
-        for name, draw in drawings.items():
-            figure = draw(board)
-            for kind in ("png", "svg"):
-                file = folder / f"{name}.{kind}"
-                if figure is None:
-                    file.unlink(missing_ok=True)  # of an earlier state of the study
-                else:
-                    metadata = {"Date": None} if kind == "svg" else {}
-                    figure.savefig(file, metadata=metadata, facecolor="white")
-                    files.append(file)
-    return files
+    return save_figures(drawings, board, folder)
 
 
 def draw_history(board: Leaderboard) -> "Figure | None":

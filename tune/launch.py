@@ -176,12 +176,12 @@ def _train(
     """Train the trials that are left; return whether somebody interrupted, and whether failures ended it."""
     if not ledger.has_work():
         return False, False
-    from tune.execution import run_trials
     from tune.starting import StartingCluster
 
     cluster = cluster or StartingCluster(study.config.resources, options.address)
     with cluster.meanwhile():
         prepare_data(study.base, console)
+        from tune.driving import drive
         from tune.orders import OrderBook
         from tune.progress import StudyProgress
         from tune.records import ENDED, best_trials, state_of
@@ -212,16 +212,7 @@ def _train(
             orders=orders,
             shares=2 * plan.concurrent,
         )
-        try:
-            with progress:
-                run_trials(searcher, plan, folder.path / ".ray", stopper)
-        finally:
-            stopper.ask("end")
-            unfinished = searcher.is_training
-            searcher.close_live()
-            orders.remove()
-    # A SIGUSR1 that Tune itself took ends it without a word; live trials give it away.
-    interrupted = stopper.reason == "signal" or (unfinished and stopper.reason == "end")
+        interrupted = drive(searcher, plan, folder.path, stopper, progress, orders)
     if stopper.reason == "time":
         console.print(f"the time budget of {study.config.time_budget:g} s is spent")
     return interrupted, searcher.gave_up

@@ -12,12 +12,14 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
+from tune.arguments import add_places, add_size, exit_code, given, size_options  # noqa: E402
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from tune.promotion import Row
 
-DONE, WRONG_INPUT, FAILED, INTERRUPTED, HELD = 0, 2, 3, 4, 5
+DONE, FAILED, INTERRUPTED = 0, 3, 4
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,12 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--study", required=True, metavar="NAME", help="a study begun in OUTPUT_DIR")
     parser.add_argument("--top", type=int, default=3, metavar="K", help="configurations (default: 3)")
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings of each (default: 5)")
-    parser.add_argument("--output-dir", default="results", metavar="DIR", help="(default: ./results)")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow store (default: sqlite:///OUTPUT_DIR/mlflow.db)")
-    parser.add_argument("--address", help="a running Ray cluster; default: this machine alone")
-    parser.add_argument("--gpus-per-trial", type=float, metavar="G")
-    parser.add_argument("--cpus-per-trial", type=int, metavar="C")
-    parser.add_argument("--max-concurrent", type=int, metavar="M")
+    add_places(parser)
+    add_size(parser)
     return parser
 
 
@@ -45,16 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.top < 1 or options.seeds < 1:
         parser.error("--top and --seeds must be at least 1")
-    from plml.errors import PlmlError
-
-    try:
-        return promote(options)
-    except PlmlError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return HELD if type(error).__name__ == "StudyHeldError" else WRONG_INPUT
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on\n")
-        return INTERRUPTED
+    return exit_code(lambda: promote(options), "promotion")
 
 
 def promote(options: argparse.Namespace) -> int:
@@ -73,12 +62,7 @@ def promote(options: argparse.Namespace) -> int:
     uri = check_uri(options.tracking_uri or f"sqlite:///{output}/mlflow.db")
     folder = StudyFolder(output / options.study)
     ledger = open_study(folder)
-    given = {
-        "resources.gpu": options.gpus_per_trial,
-        "resources.cpu": options.cpus_per_trial,
-        "resources.max_concurrent": options.max_concurrent,
-    }
-    study = load_study(folder.study_file, options={key: value for key, value in given.items() if value is not None})
+    study = load_study(folder.study_file, options=given(size_options(options)))
     best = best_trials(ledger, options.top)
     if not best:
         raise ConfigError(f"study '{study.name}' has no complete trial yet; there is nothing to promote")
@@ -90,8 +74,10 @@ def promote(options: argparse.Namespace) -> int:
         tracked = PromotionRuns(
             uri, study, ledger.user_attrs["uid"], lambda text: console.print(text, style="yellow", markup=False)
         )
+        interrupted = False
         if missing:
-            from tune.execution import ray_cluster, run_trials
+            from tune.driving import drive
+            from tune.execution import ray_cluster
             from tune.orders import OrderBook
             from tune.progress import StudyProgress
             from tune.run_queue import RunQueue
@@ -121,13 +107,7 @@ def promote(options: argparse.Namespace) -> int:
                     orders=orders,
                     concurrent=plan.concurrent,
                 )
-                try:
-                    with progress:
-                        run_trials(queue, plan, folder.path / ".ray", stopper)
-                finally:
-                    stopper.ask("end")
-                    queue.close_live()
-                    orders.remove()
+                interrupted = drive(queue, plan, folder.path, stopper, progress, orders)
         rows = summarise(chosen)
         write_text(folder.path / "promotion.csv", as_csv(rows))
     if rows:
@@ -136,7 +116,7 @@ def promote(options: argparse.Namespace) -> int:
     done = sum(figures_of(run) is not None for run in runs)
     if done == len(runs):
         return DONE
-    if missing and stopper.reason == "signal":
+    if interrupted:
         console.print(f"interrupted after {done} of {len(runs)} runs; the same command goes on", style="yellow")
         return INTERRUPTED
     console.print(f"{len(runs) - done} of {len(runs)} runs failed; the same command tries them again", style="red")

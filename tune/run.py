@@ -15,10 +15,11 @@ if __name__ == "__main__":
     # The script's own folder comes first on the path and would let its modules hide others of the same name.
     sys.path[0] = str(ROOT)
 
+from tune.arguments import add_assignments, add_places, add_size, exit_code, given, size_options  # noqa: E402
+
 if TYPE_CHECKING:
     from tune.starting import StartingCluster
 
-WRONG_INPUT, INTERRUPTED, HELD = 2, 4, 5
 
 _EPILOG = """\
 examples:
@@ -43,32 +44,20 @@ def build_parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to run")
     what.add_argument("--study", metavar="NAME|FILE.yaml", help="a study in tune/studies, a file, or one begun before")
     what.add_argument("--list", action="store_true", help="list the studies and stop")
-    what.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        dest="assignments",
-        help="override a path of the base configuration or a key of the study, e.g. data.root=DIR (repeatable)",
-    )
+    add_assignments(what, "study")
     budget = parser.add_argument_group("budget")
     budget.add_argument(
         "--trials", type=int, metavar="N", help="configurations in total; a larger number extends the study"
     )
     budget.add_argument("--time-budget", metavar="TIME", help="stop this launch after 90s, 30m, 8h")
     where = parser.add_argument_group("where")
-    where.add_argument("--output-dir", default="results", metavar="DIR", help="all studies (default: ./results)")
-    where.add_argument("--tracking-uri", metavar="URI", help="MLflow store (default: sqlite:///OUTPUT_DIR/mlflow.db)")
+    add_places(where)
     where.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file)")
-    where.add_argument("--address", help="a running Ray cluster; default: this machine alone")
     after = parser.add_argument_group("the best model")
     after.add_argument("--register", metavar="NAME", help="make it a version of a registered model in MLflow")
     after.add_argument("--alias", metavar="ALIAS", help="such as champion; moves only to what was chosen by more")
     after.add_argument("--force-alias", action="store_true", help="move the alias whatever the figures say")
-    size = parser.add_argument_group("resources of a trial")
-    size.add_argument("--gpus-per-trial", type=float, metavar="G", help="0, a fraction, or 1")
-    size.add_argument("--cpus-per-trial", type=int, metavar="C")
-    size.add_argument("--max-concurrent", type=int, metavar="M", help="trials at once; default: as many as fit")
+    add_size(parser.add_argument_group("resources of a trial"))
     other = parser.add_argument_group("before it starts")
     other.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
     other.add_argument("--dry-run", action="store_true", help="print space, budget and estimated time; write nothing")
@@ -82,16 +71,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def study_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return ``{dotted study key: value}`` of what the command line gives."""
-    given = {
+    own = {
         "n_trials": options.trials,
         "time_budget": options.time_budget,
-        "resources.gpu": options.gpus_per_trial,
-        "resources.cpu": options.cpus_per_trial,
-        "resources.max_concurrent": options.max_concurrent,
         "track.register": options.register,
         "track.alias": options.alias,
     }
-    return {path: value for path, value in given.items() if value is not None}
+    return given({**own, **size_options(options)})
 
 
 def _prepare(options: argparse.Namespace) -> "StartingCluster | None":
@@ -118,27 +104,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.study and not options.list:
         parser.error("--study NAME|FILE.yaml is required (--list shows the names)")
-    from plml.errors import PlmlError
+    return exit_code(lambda: _run(options, list(arguments or sys.argv[1:])), "study")
 
-    cluster = None
+
+def _run(options: argparse.Namespace, arguments: list[str]) -> int:
+    cluster = None if options.list else _prepare(options)
     try:
-        if not options.list:
-            cluster = _prepare(options)
         gc.disable()  # imports make a million objects, and none of them goes
         from tune import launch
 
         gc.freeze()
         gc.enable()
-        if options.list:
-            return launch.list_studies(options)
-        return launch.launch(options, list(arguments or sys.argv[1:]), cluster)
-    except PlmlError as error:
-        held = type(error).__name__ == "StudyHeldError"
-        sys.stderr.write(f"error: {error}\n")
-        return HELD if held else WRONG_INPUT
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command continues the study\n")
-        return INTERRUPTED
+        return launch.list_studies(options) if options.list else launch.launch(options, arguments, cluster)
     finally:
         if cluster is not None:
             cluster.stop()

@@ -19,6 +19,7 @@ from tune.searcher import FINISHED, StudyObserver, TrialSource, error_note, read
 from tune.trainable import Task, TrialReport
 
 ATTEMPTS = 3
+FAILURE_BUDGET = 10  # failures in a row, without one that is doing well, after which the others are not begun
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class RunQueue(TrialSource):
         self.live: dict[str, dict[str, LiveRun]] = {}  # by Ray trial, by key
         self.answers: Counter[str] = Counter()
         self.failures: dict[str, str] = {}  # why runs failed, by key
+        self.failures_in_a_row = 0
 
     def add(self, runs: Iterable[PlannedRun]) -> None:
         """Put further runs at the end of the queue."""
@@ -105,8 +107,8 @@ class RunQueue(TrialSource):
         return any(self.live.values())
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next run's task, or a crew's; None: not now; FINISHED: nothing is left."""
-        if not self.waiting or self.stopping():
+        """Return the next run's task, or a crew's; None: not now; FINISHED: nothing is left, or all of them fail."""
+        if not self.waiting or self.stopping() or self.failures_in_a_row >= FAILURE_BUDGET:
             return None if self.is_training else FINISHED
         first, attempt = self.waiting.pop(0)
         if self.crew == 1 or not is_stackable(first.config):
@@ -163,6 +165,7 @@ class RunQueue(TrialSource):
         if live is None:
             return
         if told.objective is not None:
+            self.failures_in_a_row = 0
             self.observer.reported(key, told.epoch, told.objective)
         match told.outcome:
             case "complete":
@@ -197,6 +200,7 @@ class RunQueue(TrialSource):
         del self.live[trial_id][live.run.key]
         if state == "FAILED":
             self.failures[live.run.key] = detail
+            self.failures_in_a_row += 1
         self.keeper.end(live.run, state, detail)
         self.observer.ended(live.run.key, state, objective, detail)
 

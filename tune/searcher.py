@@ -2,6 +2,7 @@
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -47,12 +48,21 @@ class Live:
 FINISHED: Any = Searcher.FINISHED  # a text where Tune's own signature says dictionary
 
 
-class TrialSource(Searcher):
-    """What the scheduler needs of a searcher: somewhere to pass reports, and an answer whether to stop."""
+class TrialSource(Searcher, ABC):
+    """What gives Ray its trials, takes their reports, and can be closed in the middle."""
 
+    @abstractmethod
     def on_report(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Take a worker's report; return whether the trial is to be stopped."""
-        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def is_training(self) -> bool:
+        """Whether a trial was begun and has not ended."""
+
+    @abstractmethod
+    def close_live(self) -> None:
+        """Put back every trial that is being trained."""
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Accept whatever Tune passes on; the ledger has its own metric and space."""

@@ -14,6 +14,7 @@ from plml.config import TrainConfig
 from plml.errors import ConfigError, nearest
 from plml.model_name import check_model_name
 from plml.schema import Strict, assign, check_keys, parse_assignment, read_yaml, validate
+from tune.named_files import find_named, name_of_file, shipped_names
 from tune.ranges import read_entries
 
 STUDIES = Path(__file__).parent / "studies"
@@ -141,32 +142,17 @@ def parse_duration(text: str) -> float:
 
 def study_names() -> list[str]:
     """Return the names of the studies that come with the project."""
-    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
+    return shipped_names(STUDIES)
 
 
 def find_study(name: str, output_dir: Path | None = None) -> Path:
-    """Return the file of a study: a path, a name in ``tune/studies``, or a study already begun in ``output_dir``.
-
-    Raises:
-        ConfigError: there is none; the nearest name is given.
-    """
-    if name.endswith((".yaml", ".yml")) or "/" in name:
-        file = Path(name).expanduser().absolute()
-        if file.is_file():
-            return file
-        beside = [path.name for path in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
-        raise ConfigError(f"--study {name}: {file} is not a file{nearest(file.name, beside) if beside else ''}")
-    if name in study_names():
-        return STUDIES / f"{name}.yaml"
-    begun = {path.parent.name: path for path in output_dir.glob("*/study.yaml")} if output_dir else {}
-    if name in begun:
-        return begun[name]
-    raise ConfigError(f"--study: there is no study '{name}'{nearest(name, [*study_names(), *begun])}")
+    """Return the file of a study, also of one already begun in ``output_dir``; see :func:`find_named`."""
+    return find_named("study", name, STUDIES, output_dir)
 
 
 def name_of(file: Path) -> str:
-    """Return the name of the study in ``file``: its stem, or the folder's name for one that was begun."""
-    return file.parent.name if file.name == "study.yaml" else file.stem
+    """Return the name of the study in ``file``."""
+    return name_of_file("study", file)
 
 
 def read_study_file(

@@ -8,7 +8,7 @@ import pytest
 
 from plml.config import make_config
 from tune.orders import OrderBook
-from tune.run_queue import ATTEMPTS, PlannedRun, RunQueue, by_kind
+from tune.run_queue import ATTEMPTS, FAILURE_BUDGET, PlannedRun, RunQueue, by_kind
 from tune.searcher import FINISHED
 from tune.trainable import TrialReport
 
@@ -99,6 +99,23 @@ def test_what_no_further_attempt_can_help_fails_at_once(tmp_path: Path, outcome:
     assert notes.states == [("a", "FAILED")]
     assert made.failures == {"a": f"{outcome.replace('_', ' ')}: why"}
     assert made.suggest("2") == FINISHED
+
+
+def test_when_everything_fails_the_rest_is_not_begun(tmp_path: Path) -> None:
+    runs = [planned(tmp_path, f"r{i}", seed=i) for i in range(3 * FAILURE_BUDGET)]
+    made, _ = queue(tmp_path, runs)
+    handed = 0
+    while made.suggest(str(handed)) != FINISHED:
+        made.on_report(str(handed), report("rejected", detail="why"))
+        handed += 1
+    assert handed == FAILURE_BUDGET
+    assert len(made.failures) == FAILURE_BUDGET
+    doing_well, _ = queue(tmp_path, runs)
+    for place in range(len(runs)):
+        assert doing_well.suggest(str(place)) is not None
+        if place % 2:
+            doing_well.on_report(str(place), report("running", epoch=0, objective=1.0))
+        doing_well.on_report(str(place), report("diverged", detail="why"))
 
 
 def test_linear_runs_on_the_same_data_are_a_crew(tmp_path: Path) -> None:

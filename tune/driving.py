@@ -1,0 +1,37 @@
+"""One drive of a source of trials: run it under a progress panel, and leave nothing open however it ends."""
+
+from pathlib import Path
+
+from tune.execution import Plan, run_trials
+from tune.orders import OrderBook
+from tune.progress import StudyProgress
+from tune.searcher import TrialSource
+from tune.stopping import Stopper
+
+
+def drive(
+    source: TrialSource, plan: Plan, folder: Path, stopper: Stopper, progress: StudyProgress, orders: OrderBook
+) -> bool:
+    """Run all trials of ``source`` on a Ray that is running.
+
+    Args:
+        source: gives trials and takes their reports.
+        plan: resources.
+        folder: of the study, promotion or grid; Tune's own files lie there meanwhile.
+        stopper: ends the drive.
+        progress: shows it.
+        orders: answers to crews; removed at the end.
+
+    Returns:
+        Whether somebody interrupted.
+    """
+    try:
+        with progress:
+            run_trials(source, plan, folder / ".ray", stopper)
+    finally:
+        stopper.ask("end")
+        unfinished = source.is_training
+        source.close_live()
+        orders.remove()
+    # A SIGUSR1 that Tune itself took ends it without a word; live trials give it away.
+    return stopper.reason == "signal" or (unfinished and stopper.reason == "end")
