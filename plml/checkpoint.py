@@ -1,10 +1,13 @@
-"""Files that survive a crash: written whole beside their place, synced, then renamed onto it."""
+"""Files that survive a crash: written whole beside their place, synced, then renamed onto it.
+
+Checkpoints and arrays carry a digest of their content, see :mod:`plml.seal`.
+"""
 
 import json
 import os
 import pickle
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,27 +16,42 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plml.errors import CheckpointError
+from plml import seal
+from plml.errors import CheckpointError, DamagedError
 
 FORMAT = 1
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object], *, sync: bool = True) -> None:
+def write_whole(
+    path: Path, write: Callable[[BinaryIO], object], *, sync: bool = True, keep: Path | None = None
+) -> None:
     """Call ``write`` on a temporary file beside ``path``, then rename it; a reader sees old or new, never half.
 
-    Without ``sync`` that holds for a process that dies, not for a machine that loses power.
+    Without ``sync`` that holds for a process that dies, not for a machine that loses power. With ``keep`` the former
+    file gets that name before; a process that dies just then leaves none under its own.
+
+    Raises:
+        OSError: of whatever kind, with the name of the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             write(file)
             file.flush()
             if sync:
                 os.fsync(file.fileno())
+        if keep is not None:
+            with suppress(FileNotFoundError):
+                path.replace(keep)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # a disk that is full says so of no file
+            error.filename = str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk in trouble, which was told already
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -47,8 +65,29 @@ def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def write_array(path: Path, array: NDArray[Any], *, sync: bool = True) -> None:
-    """Write a ``.npy`` file, whole."""
-    write_whole(path, lambda file: np.save(file, array, allow_pickle=False), sync=sync)
+    """Write a ``.npy`` file, whole and sealed."""
+
+    def write(file: BinaryIO) -> None:
+        sealing = seal.SealingWriter(file)
+        np.save(sealing, array, allow_pickle=False)
+        sealing.seal(archive=False)
+
+    write_whole(path, write, sync=sync)
+
+
+def load_array(path: Path) -> NDArray[Any]:
+    """Read a ``.npy`` file.
+
+    Raises:
+        DamagedError: it is missing or damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            return seal.read_array(file)
+    except DamagedError as error:
+        raise DamagedError(f"{path} is damaged: {error}") from error
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path} is missing") from error
 
 
 def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
@@ -57,10 +96,27 @@ def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
     write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain values; they load again with ``weights_only=True``."""
+def save_checkpoint(path: Path, content: dict[str, Any], *, keep: Path | None = None) -> None:
+    """Write tensors and plain values; they load again with ``weights_only=True``.
+
+    Args:
+        path: the file.
+        content: what to write.
+        keep: the name that the former file gets.
+    """
     whole = _compact({"format": FORMAT, **content}, {}, lambda tensor: tensor if _is_whole(tensor) else tensor.clone())
-    write_whole(path, lambda file: torch.save(whole, file))
+
+    def write(file: BinaryIO) -> None:
+        sealing = seal.SealingWriter(file)
+        try:
+            torch.save(whole, sealing)  # type: ignore[arg-type]  # it writes and flushes, and does no more
+        except RuntimeError:
+            if sealing.trouble is None:
+                raise
+            raise sealing.trouble from None  # torch says only that so many bytes are missing
+        sealing.seal(archive=True)
+
+    write_whole(path, write, keep=keep)
 
 
 def own_copy(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,20 +148,24 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     """Read a checkpoint without executing anything in it.
 
     Raises:
-        CheckpointError: the file is missing, damaged, of another format, or holds anything but tensors and
-            plain values.
+        DamagedError: the file lost or changed bytes since it was written. One of an earlier version has no digest:
+            what torch itself notices is all that is.
+        CheckpointError: the file is missing, of another format, or holds anything but tensors and plain values.
+        OSError: it cannot be read.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} is not a file; a run folder holds last.pt and best.pt")
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path} is damaged, or is no checkpoint: it is not a zip archive")
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path} holds more than tensors and plain values, so it is not loaded") from error
-    except Exception as error:
-        reason = str(error).partition(". ")[0] or type(error).__name__
-        raise CheckpointError(f"{path} is damaged: {reason}") from error
+    with path.open("rb") as file:
+        try:
+            seal.check_archive(file)
+            content = torch.load(file, map_location=device, weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(f"{path} holds more than tensors and plain values, so it is not loaded") from error
+        except OSError:
+            raise
+        except Exception as error:
+            reason = str(error).partition(". ")[0] or type(error).__name__
+            raise DamagedError(f"{path} is damaged, or is no checkpoint: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a plml checkpoint of format {FORMAT}")
     return content

@@ -20,6 +20,10 @@ class CheckpointError(PlmlError):
     """A checkpoint is missing, damaged or belongs to another configuration."""
 
 
+class DamagedError(CheckpointError):
+    """A file that was written whole lost or changed bytes since."""
+
+
 class DivergenceError(PlmlError):
     """Training produced a loss or a score that is not finite."""
 
