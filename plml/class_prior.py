@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from plml.checkpoint import write_text
+from plml.data.plain_arrays import load_npy
 from plml.errors import DataError, nearest
 
 
@@ -51,8 +52,8 @@ def read_prior(path: Path, class_names: Sequence[str], num_classes: int) -> NDAr
 
 def _vector(path: Path) -> NDArray[np.float64]:
     try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        values = load_npy(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"class prior {path} is not an array file: {error}") from None
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.floating):
         raise DataError(f"class prior {path} must be a vector of floats, got {values.dtype} of shape {values.shape}")
@@ -61,10 +62,10 @@ def _vector(path: Path) -> NDArray[np.float64]:
 
 def _table(path: Path, class_names: Sequence[str]) -> NDArray[np.float64]:
     """Values of a table, ordered by class name when there are names."""
-    rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))[1:]  # the first one is the header
     try:
+        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))[1:]  # the first one is the header
         pairs = [(row[0], float(row[1])) for row in rows]
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, csv.Error):
         raise DataError(f"class prior {path} must be a table with the columns class and prior") from None
     if not class_names:
         return np.array([value for _, value in pairs])

@@ -1,7 +1,6 @@
 """Reading named arrays from .npy folders, .npz and MATLAB files, never unpickling."""
 
-import zipfile
-import zlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plml.data.files import others_like, read_array, require_unique
+from plml.data.memory import require_memory
+from plml.data.plain_arrays import load_npz
 from plml.errors import DataError, nearest
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -26,22 +27,22 @@ def read_archive(path: Path) -> Arrays:
 
 def _read_npz(path: Path) -> Arrays:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+        return load_npz(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: is not a whole .npz file ({error})") from None
 
 
 def _read_mat(path: Path) -> Arrays:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
+    from scipy.io import loadmat, whosmat
 
     try:
+        # Sizes first: what is compressed can unpack to a thousand times its length. No number has more than 16 bytes.
+        require_memory(sum(16 * math.prod(shape) for _, shape, _ in whosmat(path)), "its arrays could unpack to")
         tree = loadmat(path)
     except NotImplementedError:
         raise DataError(f"{path}: is a MATLAB 7.3 file (HDF5); save it with -v7, or as .npz") from None
-    except (OSError, ValueError, TypeError, EOFError, MatReadError) as error:
-        raise DataError(f"{path}: is not a whole MATLAB file ({error})") from None
+    except Exception as error:  # its reader checks little, and a damaged file can end in any error
+        raise DataError(f"{path}: is not a whole MATLAB file ({error or type(error).__name__})") from error
     arrays = {name: value for name, value in tree.items() if not name.startswith("__")}
     return {name: value.toarray() if hasattr(value, "toarray") else value for name, value in arrays.items()}
 

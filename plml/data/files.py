@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from plml.data.contained import require_contained, require_no_links_out
+from plml.data.plain_arrays import load_npy
 from plml.errors import DataError, nearest
 
 
@@ -38,14 +39,11 @@ def read_lines(path: Path, expected: str) -> list[str]:
 def read_array(path: Path, expected: str, *, mmap: bool = False) -> NDArray[Any]:
     """Return the array of a .npy file, never unpickling; raise DataError naming the file and ``expected``."""
     try:
-        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        return load_npy(path, mmap=mmap)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); expected {expected}") from None
-    except (ValueError, EOFError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: is not a whole .npy file ({error}); expected {expected}") from None
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{path}: is an archive of arrays; expected one array, {expected}")
-    return array
 
 
 def others_like(path: Path, pattern: str) -> str:
@@ -65,27 +63,36 @@ def require_images(folder: Path, names: Sequence[str], listed_in: Path) -> list[
     """Return ``folder / name`` for all names; raise DataError naming the first that is no file there.
 
     Each folder is listed once, which is much faster than asking for each file on a network disk.
+
+    Raises:
+        DataError: also for a name that leads out of ``folder``, see :mod:`plml.data.contained`.
     """
-    listings: dict[Path, set[str]] = {}
+    require_contained(names, listed_in)
+    listings: dict[Path, dict[str, bool]] = {}
     paths = [folder / name for name in names]
-    missing = []
+    missing, links = [], []
     for path in paths:
         if path.parent not in listings:
-            listings[path.parent] = _file_names(path.parent)
-        if path.name not in listings[path.parent]:
+            listings[path.parent] = _files(path.parent)
+        is_link = listings[path.parent].get(path.name)
+        if is_link is None:
             missing.append(path)
+        elif is_link:
+            links.append(path)
     if missing:
         where = "" if missing[0].parent.is_dir() else f"; {missing[0].parent} is not a folder"
         raise DataError(
             f"{missing[0]}: there is no such image, but {listed_in} lists it "
             f"({len(missing)} of {len(paths)} images are missing{where})"
         )
+    require_no_links_out(folder, [*listings, *links])
     return paths
 
 
-def _file_names(folder: Path) -> set[str]:
+def _files(folder: Path) -> dict[str, bool]:
+    """Return the names of the files in a folder, and whether they are links."""
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
+            return {entry.name: entry.is_symlink() for entry in entries if entry.is_file()}
     except OSError:
-        return set()  # the caller names the first file that is missing there
+        return {}  # the caller names the first file that is missing there

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from plml.data.contained import require_contained
 from plml.data.digest import source_digest
 from plml.data.files import read_lines, require_folder, require_images, require_unique
 from plml.data.formatted import Formatted
@@ -30,6 +31,7 @@ from plml.data.nus_versions import (
     find_layout,
     require_version,
 )
+from plml.data.plain_arrays import load_npy
 from plml.data.source import DataSet, Part, Source
 from plml.data.tables import read_table
 from plml.errors import DataError, nearest
@@ -201,6 +203,7 @@ def _training_part(complete: Path, observed: Path) -> Part:
 def _official(folder: Path) -> tuple[Sequence[str], dict[str, Part]]:
     concepts = [line.strip() for line in read_lines(folder / "ConceptsList/Concepts81.txt", "81 concepts, one a line")]
     require_unique(concepts, folder / "ConceptsList/Concepts81.txt")
+    require_contained(concepts, folder / "ConceptsList/Concepts81.txt")  # they are parts of file names
     parts = {}
     for part, name in (("train", "Train"), ("test", "Test")):
         listing = folder / "ImageList" / f"{name}Imagelist.txt"
@@ -237,8 +240,8 @@ def _plain_or_gz(folder: Path, name: str) -> Path:
 def _length(path: Path) -> int:
     """Return how many rows an .npy file has, from its head alone."""
     try:
-        return int(np.load(path, mmap_mode="r", allow_pickle=False).shape[0])
+        return int(load_npy(path, mmap=True).shape[0])
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); expected image paths, (N,) text") from None
-    except (ValueError, EOFError, IndexError) as error:
+    except (ValueError, IndexError) as error:
         raise DataError(f"{path}: is not a whole .npy file ({error}); expected image paths, (N,) text") from None

@@ -4,18 +4,16 @@ COCO's instances are half a gigabyte of JSON, OpenImages' annotations a gigabyte
 them. Their content is kept as plain arrays under the cache folder, named after the file's path, size and time.
 """
 
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from plml.checkpoint import write_arrays
 from plml.data.cache import cache_key, default_cache_dir, files_digest
+from plml.data.plain_arrays import load_npz
 
 WORTH_KEEPING = 8 * 2**20  # bytes of text; smaller files are parsed as fast as they are looked up
 
@@ -34,9 +32,8 @@ def parsed(path: Path, recipe: str, parse: Callable[[], Arrays]) -> Arrays:
         return parse()
     stored = default_cache_dir() / "parsed" / f"{cache_key({'file': files_digest([path]), 'recipe': recipe})}.npz"
     try:
-        with stored.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return load_npz(stored)
+    except (OSError, ValueError):
         arrays = parse()  # never read before, or cut short on the disk
     with suppress(OSError):  # a full or read-only disk costs the next process its time, and this one nothing
         write_arrays(stored, **arrays)

@@ -3,24 +3,41 @@
 Resizing happens once, on the decoded picture; normalisation (and flipping, in the trainer) on batches, on the
 device. This is bit-exact to torchvision's ``Resize, ToTensor, Normalize`` on each image. Images that crops are cut from
 are kept at source scale instead.
+
+As in torchvision, of an animated image the first frame counts, and a rotation in the EXIF data does not.
 """
 
-import struct
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from plml.errors import DataError
+from plml.errors import ConfigError, DataError
 from plml.models.normalization import normalize
 
-__all__ = ["RESIZE_RULE", "SOURCE_RULE", "decode", "decode_source", "normalize", "read_size", "resize", "source_size"]
+__all__ = [
+    "RESIZE_RULE",
+    "SOURCE_RULE",
+    "decode",
+    "decode_source",
+    "max_pixels",
+    "normalize",
+    "read_size",
+    "resize",
+    "source_size",
+]
 
 RESIZE_RULE = "rgb-square-bilinear"  # part of every cache key; change it when `resize` changes
 SOURCE_RULE = "rgb-source-short2-long4"  # likewise, of `source_size` and `decode_source`
+
+MAX_PIXELS = "PLML_MAX_IMAGE_PIXELS"  # environment variable: largest image that is decoded, in pixels
+# What pictures are published in. Pillow knows forty more, among them PostScript, for which it starts Ghostscript.
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")
 
 
 def resize(image: Image.Image, size: int) -> NDArray[np.uint8]:
@@ -59,21 +76,56 @@ def read_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
+def max_pixels() -> int | None:
+    """Return how many pixels an image may have: PLML_MAX_IMAGE_PIXELS, else Pillow's limit of 89,478,485.
+
+    A file of a hundred bytes can say that it has a billion pixels, and decoding would ask for the memory.
+
+    Raises:
+        ConfigError: the variable is no number of pixels.
+    """
+    text = os.environ.get(MAX_PIXELS)
+    if text is None:
+        return Image.MAX_IMAGE_PIXELS
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{MAX_PIXELS} must be a number of pixels of at least 1, got '{text}'")
+    Image.MAX_IMAGE_PIXELS = int(text)  # Pillow looks, too, and refuses what has twice as many
+    return int(text)
+
+
+@cache
+def _known_formats() -> tuple[str, ...]:
+    """Return those of the formats that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
 def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):  # converting would cut off, not scale, what is above 255
+        raise DataError(
+            f"{getattr(image, 'filename', 'the image')}: has more than 8 bits a channel (mode {image.mode}), which "
+            "have no agreed meaning as a photo; convert it to 8 bits"
+        )
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
+    limit = max_pixels()
     try:
-        with Image.open(path) as image:
-            limit = Image.MAX_IMAGE_PIXELS
+        with Image.open(path, formats=_known_formats()) as image:
             if limit is not None and image.width * image.height > limit:
-                raise DataError(f"{path}: {image.width} x {image.height} pixels are over the limit of {limit} pixels")
+                raise DataError(
+                    f"{path}: {image.width} x {image.height} pixels are over the limit of {limit} pixels "
+                    f"({MAX_PIXELS} raises it)"
+                )
             yield image
+    except DataError:
+        raise
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such image file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path}: {error}") from None
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise DataError(f"{path}: expected a whole, readable image, but decoding failed: {error}") from None
+        raise DataError(f"{path}: {error} ({MAX_PIXELS} raises the limit)") from None
+    except Exception as error:  # decoders let through whatever their libraries raise
+        what = str(error) if isinstance(error, OSError | ValueError) else f"{type(error).__name__} {error}".strip()
+        raise DataError(f"{path}: expected a whole, readable image, but decoding failed: {what}") from error

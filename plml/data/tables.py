@@ -1,25 +1,25 @@
 """Comma-separated tables, plain or gzipped, with errors that name the line."""
 
 import csv
-import gzip
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from plml.data.memory import unpack_gzip
 from plml.errors import DataError, nearest
 
 
 def read_text(path: Path, expected: str) -> str:
     """Return the text of a file that may be gzipped (name ends in .gz); raise DataError naming it and ``expected``."""
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return data.decode("utf-8-sig")  # spreadsheets begin their files with a byte order mark
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not UTF-8 text; expected {expected}") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: is not a whole gzip file ({error}); expected {expected}") from None
+        data = path.read_bytes()
+        packed = path.suffix == ".gz"
+        return (unpack_gzip(data) if packed else data).decode("utf-8-sig")  # spreadsheets write a byte order mark
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not UTF-8 text; expected {expected}") from None
+    except ValueError as error:
+        raise DataError(f"{path}: is not a whole gzip file ({error}); expected {expected}") from None
 
 
 def read_table(path: Path, expected: str) -> tuple[list[str], list[list[str]]]:

@@ -108,10 +108,11 @@ def write_artifact(path: Path, artifact: SettingArtifact) -> None:
 
 def is_artifact(path: Path) -> bool:
     """Whether ``path`` is an archive that says it is a label setting; False for any other file."""
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "setting.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return "setting.npy" in archive.namelist()
 
 
 def read_artifact(path: Path) -> SettingArtifact:

@@ -1,10 +1,9 @@
 """Candidate matrices: 1 candidate, 0 certainly negative; as the projects pickle them, or as plain arrays.
 
-The shipped files are ``.npy`` with a pickled dictionary. Pickle can run any code, so it is read by an unpickler
-that knows nothing but arrays: a file that asks for more is refused, not loaded.
+The shipped files are ``.npy`` with a pickled dictionary. Pickle can run any code, so nothing of it is run here, see
+:mod:`plml.label_files.pickled`.
 """
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,21 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plml.checkpoint import write_whole
+from plml.data.plain_arrays import load_npy, read_head
 from plml.errors import DataError
 from plml.label_files.archive import read_archive
 from plml.label_files.base import FileLabels, LabelFormat
+from plml.label_files.pickled import RefusedPickleError, read_pickled
 from plml.label_files.rows import ascending_order
 from plml.labels import NEGATIVE, UNKNOWN, LabelArray, from_candidates
 
 _CONTENT = "partial_labels"
 _EXPECTED = f"candidates, (N, L) of 0 and 1: a .npy of the pickled {{'{_CONTENT}': ...}}, a plain .npy, or an .npz"
-
-# What a pickled array names, by old and new module names; NumPy's writer asks for nothing else.
-_ALLOWED = {
-    (module, name)
-    for package in ("numpy.core", "numpy._core")
-    for module, name in ((f"{package}.multiarray", "_reconstruct"), (f"{package}.numeric", "_frombuffer"))
-} | {("numpy", "ndarray"), ("numpy", "dtype")}
 
 
 class Cones(LabelFormat, name="cones"):
@@ -55,42 +49,27 @@ class Cones(LabelFormat, name="cones"):
         return f"{data_set}_{part}.npy"
 
 
-class _RefusedError(pickle.UnpicklingError):
-    """A pickle asks for something that is no array."""
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Rebuilds numbers, text, containers and arrays; anything else is refused before it is called."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise _RefusedError(f"it asks for {module}.{name}")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
 def _from_npy(path: Path) -> Any:
     try:
         with path.open("rb") as file:
-            return _matrix(file)
+            return _matrix(file, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); expected {_EXPECTED}") from None
-    except _RefusedError as error:
+    except RefusedPickleError as error:
         raise DataError(f"{path}: holds more than arrays, so it is not loaded ({error})") from None
     except Exception as error:
         # A damaged pickle can end in any error.
         raise DataError(f"{path}: is damaged, or is no .npy file ({error}); expected {_EXPECTED}") from error
 
 
-def _matrix(file: BinaryIO) -> Any:
-    version = np.lib.format.read_magic(file)
-    read_head = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_head(file)
+def _matrix(file: BinaryIO, path: Path) -> Any:
+    dtype = read_head(file)[2]
     if not dtype.hasobject:
-        file.seek(0)
-        return np.load(file, allow_pickle=False)
-    content = _ArraysOnly(file).load()
-    if shape == () and isinstance(content, np.ndarray):
-        content = content.item()
+        return load_npy(path)
+    content = read_pickled(file)
+    # NumPy pickles an array of objects as what it holds: here one object, the dictionary.
+    while isinstance(content, list) and len(content) == 1:
+        content = content[0]
     return content[_CONTENT] if isinstance(content, dict) and _CONTENT in content else content
 
 

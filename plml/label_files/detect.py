@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from plml.data.files import read_array
+from plml.data.plain_arrays import read_head
 from plml.errors import DataError
 from plml.label_files.base import FORMATS
 
@@ -32,12 +33,10 @@ def detect_format(path: Path) -> str:
 def _of_array(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            dtype = read(file)[2]
+            dtype = read_head(file)[2]
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); expected observed labels") from None
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise DataError(f"{path}: is not a whole .npy file ({error}); expected observed labels") from None
     if dtype.hasobject:
         return "cones"

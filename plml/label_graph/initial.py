@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plml.data.plain_arrays import load_npy
 from plml.errors import ConfigError, DataError, nearest
 from plml.labels import NEGATIVE, POSITIVE, UNKNOWN, LabelInfo
 
@@ -76,8 +77,8 @@ def read_graph(path: Path, class_names: Sequence[str], num_classes: int) -> Tens
     if path.suffix not in (".npy", ".csv"):
         raise DataError(f"{path}: a label graph must be an .npy or .csv file, got '{path.suffix}'")
     try:
-        matrix = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_csv(path, class_names)
-    except (OSError, ValueError) as error:
+        matrix = load_npy(path) if path.suffix == ".npy" else _read_csv(path, class_names)
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a label graph ({error})") from None
     if matrix.shape != (num_classes, num_classes):
         raise DataError(f"{path}: a label graph of {num_classes} classes must have as many rows and columns, "
