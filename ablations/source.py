@@ -1,6 +1,7 @@
 """What Ray asks for work: the searches of all cells and the runs that follow from them, as one source of trials."""
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ablations.search import CellSearch
@@ -30,6 +31,8 @@ class GridSource(TrialSource):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return a search's next trial, else the next runs; None: not now; FINISHED: nothing is left."""
+        if self.queue.stopper.asked():
+            return None if self.is_training else FINISHED  # nothing follows from a search that was cut short
         for search, searcher in list(self.searches):
             found = searcher.suggest(trial_id)
             if found == FINISHED:
@@ -53,6 +56,15 @@ class GridSource(TrialSource):
         """Tell whoever gave the work that its worker is gone."""
         if trial_id in self.owners:
             self.owners[trial_id].on_trial_complete(trial_id, result, error)
+
+    def folders(self, trial_id: str) -> Iterable[Path]:
+        """Return the run folders of what a worker trains."""
+        return self.owners[trial_id].folders(trial_id) if trial_id in self.owners else ()
+
+    def on_loss(self, trial_id: str, why: str) -> None:
+        """Tell whoever gave the work why its worker is about to be gone."""
+        if trial_id in self.owners:
+            self.owners[trial_id].on_loss(trial_id, why)
 
     @property
     def is_training(self) -> bool:

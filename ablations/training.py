@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 
 from ablations.grid import Grid
 from ablations.grid_runs import GridRuns
@@ -15,7 +14,7 @@ from ablations.source import GridSource, Named
 from ablations.store import Store
 from tune.driving import drive
 from tune.folders import StudyFolder
-from tune.launch import prepare_data
+from tune.launch import prepare_data, say_why, warn
 from tune.ledger import Ledger
 from tune.orders import OrderBook
 from tune.progress import StudyProgress
@@ -46,10 +45,10 @@ def train(
     with cluster.meanwhile():
         for config in data_configs(grid):
             prepare_data(config, console)
-        runs = GridRuns(uri, grid, lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
+        runs = GridRuns(uri, grid, warn)
         runs.open()
         ledgers = {place: open_ledger(search, options.storage) for place, search in open_searches(plans).items()}
-    stopper = Stopper()
+    stopper = Stopper(warn)
     with cluster as plan, stopper.watch():
         console.print(f"training {plan.describe()}")
         stopper.after(grid.config.time_budget)
@@ -69,7 +68,7 @@ def train(
             progress,
             runs,
             gpu=plan.gpu,
-            stopping=stopper.asked,
+            stopper=stopper,
             crew=most_in_crew(resources, gpu=plan.gpu),
             orders=orders,
             concurrent=plan.concurrent,
@@ -93,8 +92,7 @@ def train(
         finally:
             for ledger in ledgers.values():
                 ledger.flush()
-    if stopper.reason == "time":
-        console.print(f"the time budget of {grid.config.time_budget:g} s is spent")
+    say_why(stopper, grid.config.time_budget)
     return interrupted, queue.failures, runs
 
 
@@ -115,7 +113,7 @@ def _searcher(
         TrialRuns(None, ledger, warn=lambda _: None),
         Named(progress, place, search.cell.label),
         gpu=queue.gpu,
-        stopping=queue.stopping,
+        stopper=queue.stopper,
         crew=crew_limit(config, ledger.n_trials, concurrent=max(1, concurrent // searches), gpu=queue.gpu),
         orders=orders,
         shares=math.ceil(2 * concurrent / searches) if searches < 2 * concurrent else 1,

@@ -55,9 +55,11 @@ def exit_code(run: Callable[[], int], what: str) -> int:
     try:
         return run()
     except PlmlError as error:
-        held = type(error).__name__ == "StudyHeldError"
+        kind = type(error).__name__
         sys.stderr.write(f"error: {error}\n")
-        return HELD if held else WRONG_INPUT
+        if kind == "TroubleError":
+            sys.stderr.write(f"nothing is lost; the same command continues the {what}\n")
+        return {"StudyHeldError": HELD, "TroubleError": INTERRUPTED}.get(kind, WRONG_INPUT)
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; the same command continues the {what}\n")
         return INTERRUPTED

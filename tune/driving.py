@@ -23,15 +23,13 @@ def drive(
         orders: answers to crews; removed at the end.
 
     Returns:
-        Whether somebody interrupted.
+        Whether somebody or something interrupted it.
     """
     try:
         with progress:
             run_trials(source, plan, folder / ".ray", stopper)
     finally:
-        stopper.ask("end")
         unfinished = source.is_training
         source.close_live()
         orders.remove()
-    # A SIGUSR1 that Tune itself took ends it without a word; live trials give it away.
-    return stopper.reason == "signal" or (unfinished and stopper.reason == "end")
+    return stopper.reason in ("signal", "trouble") or (unfinished and stopper.reason is None)

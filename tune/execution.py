@@ -52,6 +52,7 @@ class Plan:
         cpus: cores there are.
         gpus: GPUs there are.
         own: whether Ray is started for this plan, with one CPU for each trial; a cluster counts its cores.
+        hang_timeout: seconds without a sign of life after which a worker is killed; None: never.
     """
 
     cpu: int
@@ -60,6 +61,7 @@ class Plan:
     cpus: float
     gpus: float
     own: bool = True
+    hang_timeout: float | None = None
 
     @property
     def share(self) -> int:
@@ -89,7 +91,7 @@ def make_plan(resources: ResourcesConfig, cpus: float, gpus: float, *, own: bool
         # Ray puts fractions of different devices together; trials that share a device must fit on it whole.
         fits = min(fits, int(gpus) * math.floor(1 / gpu + 1e-9))
     wanted = fits if resources.max_concurrent == "auto" else resources.max_concurrent
-    return Plan(resources.cpu, gpu, max(1, min(wanted, fits)), cpus, gpus, own)
+    return Plan(resources.cpu, gpu, max(1, min(wanted, fits)), cpus, gpus, own, resources.hang_timeout)
 
 
 def local_resources() -> tuple[float, float]:
@@ -181,6 +183,7 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
 
     from tune.scheduler import PrunerScheduler
     from tune.trainable import ray_trial
+    from tune.vigil import Vigil
 
     # A name is never used twice: Tune would mix the files of two launches.
     name = f"launch-{time.time_ns()}-{os.getpid()}"
@@ -188,7 +191,7 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
         with_resources(ray_trial, {"cpu": plan.share, "gpu": plan.gpu}),
         tune_config=TuneConfig(
             search_alg=source,
-            scheduler=PrunerScheduler(source),
+            scheduler=PrunerScheduler(source, stopper),
             num_samples=-1,
             max_concurrent_trials=plan.concurrent,
             reuse_actors=True,  # a warm worker starts a trial in 0.1 s instead of 5
@@ -196,13 +199,15 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=RunConfig(
-            name=name, storage_path=str(folder), verbose=0, failure_config=FailureConfig(max_failures=0)
+            name=name,
+            storage_path=str(folder),
+            verbose=0,
+            failure_config=FailureConfig(max_failures=0),
+            callbacks=[Vigil(source, stopper, plan.hang_timeout)],
         ),
     )
     try:
-        stopper.in_ray = True
         if not stopper.asked():
             tuner.fit()
     finally:
-        stopper.in_ray = False
         shutil.rmtree(folder, ignore_errors=True)

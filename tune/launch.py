@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from tune.terminal import make_console, python_command
 if TYPE_CHECKING:
     from tune.ledger import Ledger
     from tune.starting import StartingCluster
+    from tune.stopping import Stopper
     from tune.trial_runs import TrialRuns
 
 DONE, FAILED, INTERRUPTED = 0, 3, 4
@@ -71,7 +73,7 @@ def launch(options: argparse.Namespace, arguments: Sequence[str], cluster: "Star
 
         if options.dry_run:
             return preview.dry_run(study, folder, options, console)
-        return preview.smoke(study, console)
+        return preview.smoke(study, options, console)
     if options.fresh:
         from tune.renewal import begin_again
 
@@ -104,7 +106,9 @@ def run_study(
 ) -> int:
     """Run what is left of a study whose lock is held; return the exit code."""
     from tune import renewal
+    from tune.lease import hold_storage, is_database, lease
     from tune.ledger import Ledger
+    from tune.stopping import Stopper
     from tune.trial_runs import TrialRuns
     from tune.warm_start import find_teacher
 
@@ -114,17 +118,41 @@ def run_study(
     storage = folder.storage(options.storage)
     budget = study.budget()
     teacher = find_teacher(study, folder.path.parent)
-    ledger = Ledger(study, folder, storage, budget)
-    write_text(folder.storage_file, storage + "\n")
-    write_text(folder.study_file, dump_study(study))
-    if old is not None:
-        renewal.learn(ledger, old, console)
-    if teacher is not None:
-        renewal.warm_start(ledger, teacher, console)
+    stopper = Stopper(warn)
+    with hold_storage(folder, storage), ExitStack() as stack:
+        ledger = Ledger(study, folder, storage, budget, say=warn)
+        if is_database(storage):
+            stack.enter_context(lease(ledger.optuna, stopper.lose))
+        write_text(folder.storage_file, storage + "\n")
+        write_text(folder.study_file, dump_study(study))
+        if old is not None:
+            renewal.learn(ledger, old, console)
+        if teacher is not None:
+            renewal.warm_start(ledger, teacher, console)
+        return _run(study, ledger, TrialRuns(uri, ledger, warn=warn), stopper, options, command, cluster)
+
+
+def warn(text: str) -> None:
+    """Print a line that a user should see."""
+    console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
+
+
+def _run(
+    study: Study,
+    ledger: "Ledger",
+    runs: "TrialRuns",
+    stopper: "Stopper",
+    options: argparse.Namespace,
+    command: str,
+    cluster: "StartingCluster | None",
+) -> int:
+    """Run what is left of a study whose ledger nobody else writes; return the exit code."""
+    budget = ledger.n_trials
     ledger.reconcile()
     retried = ledger.retry_failed() if options.retry_failed else 0
-    runs = TrialRuns(uri, ledger, warn=lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
-    _head(study, folder, command, budget)
+    _head(study, ledger.folder, command, budget)
+    if changed := ledger.sign_code():
+        warn(changed)
     if study.base.mode == "linear" and not ledger.begun():
         runs.open_study_later(lambda: _pages(runs))
     else:
@@ -138,7 +166,7 @@ def run_study(
         console.print("going on: " + ", ".join(notes))
     runs.deliver()
     try:
-        interrupted, gave_up = _train(study, folder, ledger, runs, options, cluster)
+        interrupted, gave_up = _train(study, ledger, runs, stopper, options, cluster)
     except PlmlError:
         runs.close_study("FAILED", {})
         raise
@@ -167,9 +195,9 @@ def _what_is_left(ledger: "Ledger", command: str, *, interrupted: bool) -> None:
 
 def _train(
     study: Study,
-    folder: StudyFolder,
     ledger: "Ledger",
     runs: "TrialRuns",
+    stopper: "Stopper",
     options: argparse.Namespace,
     cluster: "StartingCluster | None",
 ) -> tuple[bool, bool]:
@@ -186,9 +214,8 @@ def _train(
         from tune.progress import StudyProgress
         from tune.records import ENDED, best_trials, state_of
         from tune.searcher import LedgerSearcher, crew_limit
-        from tune.stopping import Stopper
 
-    stopper = Stopper()
+    folder = ledger.folder
     with cluster as plan, stopper.watch():
         console.print(f"training {plan.describe()}")
         stopper.after(study.config.time_budget)
@@ -207,15 +234,22 @@ def _train(
             runs,
             progress,
             gpu=plan.gpu,
-            stopping=stopper.asked,
+            stopper=stopper,
             crew=crew_limit(study.config, ledger.n_trials, concurrent=plan.concurrent, gpu=plan.gpu),
             orders=orders,
             shares=2 * plan.concurrent,
         )
         interrupted = drive(searcher, plan, folder.path, stopper, progress, orders)
-    if stopper.reason == "time":
-        console.print(f"the time budget of {study.config.time_budget:g} s is spent")
+    say_why(stopper, study.config.time_budget)
     return interrupted, searcher.gave_up
+
+
+def say_why(stopper: "Stopper", time_budget: float | None) -> None:
+    """Say why a launch stopped, if it was not the user."""
+    if stopper.reason == "time":
+        console.print(f"the time budget of {time_budget:g} s is spent")
+    elif stopper.reason == "trouble":
+        console.print(f"[red]stopped: {escape(stopper.trouble)}[/red]", soft_wrap=True)
 
 
 def fetch_weights(models: Iterable[ModelConfig]) -> None:

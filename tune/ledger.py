@@ -6,7 +6,7 @@ intact, so a study of n configurations has n Optuna trials however often its dri
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from plml.errors import ConfigError
+from tune.code_version import code_digest, commit
 from tune.definition import keep_definition
 from tune.folders import StudyFolder
 from tune.journal import DriverJournal
@@ -57,16 +58,25 @@ class Ledger:
         folder: where it runs.
         storage: journal file or URL.
         n_trials: budget of unique configurations.
+        say: is told, one line, when a database is away and when it is back.
 
     Raises:
         ConfigError: the storage cannot be opened, or holds this study with another search space, base
             configuration or objective.
     """
 
-    def __init__(self, study: Study, folder: StudyFolder, storage: str, n_trials: int) -> None:
+    def __init__(
+        self,
+        study: Study,
+        folder: StudyFolder,
+        storage: str,
+        n_trials: int,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.study, self.folder, self.storage, self.n_trials = study, folder, storage, n_trials
         self._lock = threading.RLock()
-        backend = open_storage(storage, repair=True)
+        backend = open_storage(storage, repair=True, say=say)
         self._journal = getattr(backend, "_backend", None)
         self.optuna = optuna.create_study(
             study_name=study.name,
@@ -183,8 +193,11 @@ class Ledger:
     def _begin(self, trial: Trial) -> Asked | None:
         """Give a trial its key, or drop it if its configuration is known already."""
         values = self.study.space.suggest(trial)
-        attempt = trial.user_attrs.get("attempt", 1)
+        attempt, code = trial.user_attrs.get("attempt", 1), code_digest()
         if "key" in trial.user_attrs:
+            before = trial.user_attrs.get("code", code)
+            if code not in before.split("+"):
+                trial.set_user_attr("code", f"{before}+{code}")
             return Asked(trial, trial.user_attrs["key"], values, attempt)
         try:
             fingerprint = self.study.space.resolve(values).fingerprint
@@ -201,7 +214,13 @@ class Ledger:
             return None
         self._duplicates_in_a_row = 0
         key = f"{trial.number:04d}"
-        for name, value in (("values", values), ("fingerprint", fingerprint), ("attempt", attempt), ("key", key)):
+        for name, value in (
+            ("values", values),
+            ("fingerprint", fingerprint),
+            ("attempt", attempt),
+            ("code", code),
+            ("key", key),
+        ):
             trial.set_user_attr(name, value)  # the key last: with it the trial counts as begun
         return Asked(trial, key, values, attempt)
 
@@ -291,6 +310,23 @@ class Ledger:
                 self._set_attr(trial, "last_error", error)
             self.optuna._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             self._see(trial)
+
+    def sign_code(self) -> str | None:
+        """Note which code trains from here on; return a warning if it is not that of the trials so far."""
+        with self._lock:
+            known: list[dict[str, Any]] = self.optuna.user_attrs.get("code", [])
+            now = {"digest": code_digest(), "commit": commit(), "from": self.total()}
+            if known and known[-1]["digest"] == now["digest"]:
+                return None
+            self.optuna.set_user_attr("code", [*known, now])
+        if not known or not self.begun():
+            return None
+        old, new = (each["commit"] or each["digest"] for each in (known[-1], now))
+        return (
+            f"the code has changed since this study was run last ({old} -> {new}): trials that are trained now may "
+            "differ from earlier ones for that reason alone. Each carries its code's digest (plml.code in MLflow); "
+            "--fork NEW separates them"
+        )
 
     # -- coming back --------------------------------------------------------------------------------------
 

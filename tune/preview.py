@@ -115,14 +115,15 @@ def time_epoch(config: TrainConfig, crew: int = 1) -> float:
         return (time.perf_counter() - began) / crew
 
 
-def smoke(study: Study, console: Console) -> int:
+def smoke(study: Study, options: argparse.Namespace, console: Console) -> int:
     """Run 2 trials of 1 epoch with everything else as it would be, in a temporary folder; return the exit code."""
     from tune.launch import run_study
 
     with tempfile.TemporaryDirectory(prefix="plml-") as temporary:
         output = Path(temporary)
         folder = StudyFolder(output / study.name)
-        options = argparse.Namespace(storage=None, fork=None, retry_failed=False, address=None)
+        anew = {"storage": None, "fork": None, "retry_failed": False, "force_alias": False}
+        options = argparse.Namespace(**{**vars(options), **anew})
         with folder.hold():
             command = "(a smoke run is not continued)"
             code = run_study(shortened(study), folder, f"sqlite:///{output}/mlflow.db", options, command)

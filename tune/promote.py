@@ -84,7 +84,7 @@ def promote(options: argparse.Namespace) -> int:
             from tune.searcher import most_in_crew
             from tune.stopping import Stopper
 
-            stopper = Stopper()
+            stopper = Stopper(lambda text: console.print(f"[yellow]{text}[/yellow]", soft_wrap=True))
             tracked.begin(missing[0])  # the database is made before workers touch it
             with ray_cluster(study.config.resources, options.address) as plan, stopper.watch():
                 console.print(f"training {len(missing)} of {len(runs)} runs, {plan.describe()}", soft_wrap=True)
@@ -102,7 +102,7 @@ def promote(options: argparse.Namespace) -> int:
                     progress,
                     tracked,
                     gpu=plan.gpu,
-                    stopping=stopper.asked,
+                    stopper=stopper,
                     crew=most_in_crew(study.config.resources, gpu=plan.gpu),
                     orders=orders,
                     concurrent=plan.concurrent,

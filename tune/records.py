@@ -1,7 +1,7 @@
 """Reading a ledger, also while a driver writes it: storages, trials, states, the best, the failures."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import optuna
@@ -11,28 +11,31 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from plml.errors import ConfigError
+from plml.tracking_uri import without_password
 from tune.folders import StudyFolder
 from tune.journal import DriverJournal
+from tune.patient_storage import PatientStorage
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def open_storage(storage: str, *, repair: bool = False) -> BaseStorage:
+def open_storage(storage: str, *, repair: bool = False, say: Callable[[str], None] | None = None) -> BaseStorage:
     """Open a journal file or a database URL.
 
     Args:
         storage: path of a journal file, or a URL such as ``sqlite:////ABS/study.db`` or ``postgresql+psycopg2://...``.
         repair: only for the holder of the study's lock, who writes: remove what a killed driver left behind, a
             lock file and a torn last line.
+        say: given by who writes: is told when a database is away; it is waited for.
 
     Raises:
         ConfigError: the storage cannot be opened.
     """
     try:
         if "://" in storage:
-            return RDBStorage(storage)
+            return RDBStorage(storage) if say is None else PatientStorage(storage, say)
         file = Path(storage)
         file.parent.mkdir(parents=True, exist_ok=True)
         if repair:
@@ -40,7 +43,8 @@ def open_storage(storage: str, *, repair: bool = False) -> BaseStorage:
             return JournalStorage(DriverJournal(file))
         return JournalStorage(JournalFileBackend(str(file)))
     except Exception as error:  # Optuna lets through whatever the database's driver raises, ImportError included
-        raise ConfigError(f"storage {storage} cannot be opened: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"storage {without_password(storage)} cannot be opened: {reason}") from error
 
 
 def repair_journal(file: Path) -> None:

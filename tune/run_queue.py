@@ -6,7 +6,7 @@ queue needs no ledger.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,8 @@ from plml.config import TrainConfig
 from plml.population import is_stackable
 from tune.crew import Orders
 from tune.orders import OrderBook
-from tune.searcher import FINISHED, StudyObserver, TrialSource, error_note, read_report
+from tune.searcher import FINISHED, StudyObserver, TrialSource, died, error_note, read_report
+from tune.stopping import Stopper
 from tune.trainable import Task, TrialReport
 
 ATTEMPTS = 3
@@ -69,7 +70,7 @@ class RunQueue(TrialSource):
         observer: is told of progress.
         keeper: keeps runs in MLflow.
         gpu: GPUs of a run.
-        stopping: whether somebody asked to stop.
+        stopper: whether it is to stop; is told of trouble with storage.
         crew: most runs that a worker trains at once; 1: every run has a worker to itself.
         orders: where crews find their answers; needed for crews.
         concurrent: workers; no crew takes what the others could train.
@@ -82,20 +83,21 @@ class RunQueue(TrialSource):
         keeper: RunKeeper,
         *,
         gpu: float,
-        stopping: Callable[[], bool],
+        stopper: Stopper,
         crew: int = 1,
         orders: OrderBook | None = None,
         concurrent: int = 1,
     ) -> None:
         super().__init__()
         self.concurrent = concurrent
-        self.observer, self.keeper, self.gpu, self.stopping = observer, keeper, gpu, stopping
+        self.observer, self.keeper, self.gpu, self.stopper = observer, keeper, gpu, stopper
         self.crew, self.orders = crew if orders else 1, orders
         self.waiting = [(run, 1) for run in runs]
         self.live: dict[str, dict[str, LiveRun]] = {}  # by Ray trial, by key
         self.answers: Counter[str] = Counter()
         self.failures: dict[str, str] = {}  # why runs failed, by key
         self.failures_in_a_row = 0
+        self.losses: dict[str, str] = {}  # why workers are gone, by Ray trial
 
     def add(self, runs: Iterable[PlannedRun]) -> None:
         """Put further runs at the end of the queue."""
@@ -108,7 +110,7 @@ class RunQueue(TrialSource):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next run's task, or a crew's; None: not now; FINISHED: nothing is left, or all of them fail."""
-        if not self.waiting or self.stopping() or self.failures_in_a_row >= FAILURE_BUDGET:
+        if not self.waiting or self.stopper.asked() or self.failures_in_a_row >= FAILURE_BUDGET:
             return None if self.is_training else FINISHED
         first, attempt = self.waiting.pop(0)
         if self.crew == 1 or not is_stackable(first.config):
@@ -147,41 +149,58 @@ class RunQueue(TrialSource):
     # -- Ray tells ----------------------------------------------------------------------------------------
 
     def on_report(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Follow runs; none is ever stopped."""
+        """Follow runs; none is stopped but by the end of everything."""
         if "told" not in result:
             told = read_report(result)
-            for key in list(self.live.get(trial_id, {})):
-                self._listen(trial_id, key, told)
-            return False
-        for told in map(read_report, result["told"]):
-            self._listen(trial_id, told.key, told)
+            keys = list(self.live.get(trial_id, {}))
+            return bool([key for key in keys if self._listen(trial_id, key, told)])
+        all_told = [read_report(each) for each in result["told"]]
+        stop = [told.key for told in all_told if self._listen(trial_id, told.key, told)]
         assert self.orders is not None
-        self.orders.write(trial_id, self.answers[trial_id], Orders())
+        self.orders.write(trial_id, self.answers[trial_id], Orders(stop))
         self.answers[trial_id] += 1
         return False
 
-    def _listen(self, trial_id: str, key: str, told: TrialReport) -> None:
+    def _listen(self, trial_id: str, key: str, told: TrialReport) -> bool:
+        """Take a run's report; return whether it is to stop."""
         live = self.live.get(trial_id, {}).get(key)
         if live is None:
-            return
+            return False
         if told.objective is not None:
             self.failures_in_a_row = 0
             self.observer.reported(key, told.epoch, told.objective)
         match told.outcome:
             case "complete":
                 self._end(trial_id, live, "COMPLETE", told.objective, "")
+            case "running" if self.stopper.asked():
+                self._end(trial_id, live, "INTERRUPTED", None, "")
+                return True
             case "broken":
                 self._try_again(trial_id, live, told.detail)
+            case "storage":
+                self._end(trial_id, live, "INTERRUPTED", None, "")
+                self.stopper.ask("trouble", told.detail)
             case "diverged" | "out_of_memory" | "rejected":
                 self._end(trial_id, live, "FAILED", None, f"{told.outcome.replace('_', ' ')}: {told.detail}")
+        return False
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A worker is gone; runs of it that are not complete are tried again."""
-        if self.stopping():
-            return
+        why = self.losses.pop(trial_id, "")
         for live in list(self.live.get(trial_id, {}).values()):
-            self._try_again(trial_id, live, error_note(live.run.folder) or "its process died")
+            if self.stopper.asked():
+                self._end(trial_id, live, "INTERRUPTED", None, "")
+            else:
+                self._try_again(trial_id, live, error_note(live.run.folder) or died(why))
         self.live.pop(trial_id, None)
+
+    def folders(self, trial_id: str) -> Iterable[Path]:
+        """Return the run folders of what a worker trains."""
+        return [live.run.folder for live in self.live.get(trial_id, {}).values()]
+
+    def on_loss(self, trial_id: str, why: str) -> None:
+        """Keep why a worker is about to be gone."""
+        self.losses.setdefault(trial_id, why)
 
     def close_live(self) -> None:
         """Close the runs that were being trained when somebody asked to stop."""

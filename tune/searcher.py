@@ -4,7 +4,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from plml.population import is_stackable
 from tune.crew import Orders
 from tune.ledger import Asked, Ledger
 from tune.orders import OrderBook
+from tune.stopping import Stopper
 from tune.study_file import ResourcesConfig, StudyConfig
 from tune.trainable import Task, TrialReport
 from tune.trial_runs import TrialRuns
@@ -64,6 +65,14 @@ class TrialSource(Searcher, ABC):
     def close_live(self) -> None:
         """Put back every trial that is being trained."""
 
+    @abstractmethod
+    def folders(self, trial_id: str) -> Iterable[Path]:
+        """Return the run folders in which a Ray trial shows that it lives."""
+
+    @abstractmethod
+    def on_loss(self, trial_id: str, why: str) -> None:
+        """Learn why a worker is about to be gone, before :meth:`on_trial_complete`."""
+
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Accept whatever Tune passes on; the ledger has its own metric and space."""
         del metric, mode, config, spec
@@ -91,7 +100,7 @@ class LedgerSearcher(TrialSource):
         runs: their MLflow runs.
         observer: is told of everything.
         gpu: GPUs a trial gets, for the share of memory it may take.
-        stopping: whether somebody asked the study to stop.
+        stopper: whether the study is to stop; is told of trouble with storage.
         crew: most trials of a crew; 1: every trial has a worker to itself.
         orders: where crews find their answers.
         shares: parts into which what is left of the budget is cut, so that towards its end no crew takes what other
@@ -105,19 +114,20 @@ class LedgerSearcher(TrialSource):
         observer: StudyObserver,
         *,
         gpu: float,
-        stopping: Callable[[], bool],
+        stopper: Stopper,
         crew: int = 1,
         orders: OrderBook | None = None,
         shares: int = 2,
     ) -> None:
         super().__init__()
         self.ledger, self.runs, self.observer = ledger, runs, observer
-        self.gpu, self.stopping = gpu, stopping
+        self.gpu, self.stopper = gpu, stopper
         self.crew, self.orders, self.shares = crew if orders else 1, orders, shares
         self.live: dict[str, dict[str, Live]] = {}  # by Ray trial, by key
         self.waiting: list[tuple[Asked, TrainConfig]] = []  # asked for, and not fit for the crew they were asked for
         self.answers: Counter[str] = Counter()
         self.failures_in_a_row = 0
+        self.losses: dict[str, str] = {}  # why workers are gone, by Ray trial
 
     @property
     def gave_up(self) -> bool:
@@ -152,12 +162,12 @@ class LedgerSearcher(TrialSource):
 
     def _take(self, wanted: int, *, stackable: bool = False) -> list[tuple[Asked, TrainConfig]]:
         """Return up to ``wanted`` trials to begin now; with ``stackable`` such as can be in a crew."""
-        if self.stopping():
+        if self.stopper.asked():
             return []
         fit = [each for each in self.waiting if not stackable or is_stackable(each[1])][:wanted]
         self.waiting = [each for each in self.waiting if each not in fit]
         # What is put aside was drawn without knowing what the crew will find: no more than a crew's worth.
-        while len(fit) < wanted and len(self.waiting) < self.crew and not self.stopping() and not self.gave_up:
+        while len(fit) < wanted and len(self.waiting) < self.crew and not self.stopper.asked() and not self.gave_up:
             try:
                 asked = self.ledger.ask_many(min(wanted - len(fit), self.crew - len(self.waiting)))
             except ConfigError as error:
@@ -219,7 +229,7 @@ class LedgerSearcher(TrialSource):
         return False
 
     def _listen(self, trial_id: str, told: Sequence[TrialReport]) -> list[str]:
-        """Store reports, close trials that have ended; return the keys of those that the pruner stops."""
+        """Store reports, close trials that have ended; return the keys of those that are to stop."""
         members = self.live.get(trial_id, {})
         known = [(members[one.key], one) for one in told if one.key in members]
         good = [(live, one) for live, one in known if one.objective is not None]
@@ -241,6 +251,9 @@ class LedgerSearcher(TrialSource):
                     self._ended(trial_id, live, "FAILED", one.detail, failed=True)
                 case "broken":
                     self._try_again(trial_id, live, one.detail)
+                case "storage":
+                    self._wait(trial_id, live)
+                    self.stopper.ask("trouble", one.detail)
                 case "complete":
                     assert one.objective is not None
                     self.ledger.tell_complete(live.trial, one.objective)
@@ -252,22 +265,34 @@ class LedgerSearcher(TrialSource):
                         self.ledger.tell_pruned(live.trial)
                         self._ended(trial_id, live, "PRUNED", f"after {one.epoch + 1} epochs")
                         stop.append(live.key)
+                    elif self.stopper.asked():
+                        self._wait(trial_id, live)
+                        stop.append(live.key)
         return stop
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A worker is gone: if a trial of it is still open, it died or raised, and another attempt is due."""
-        if self.stopping():
-            return
+        why = self.losses.pop(trial_id, "")
         for live in list(self.live.get(trial_id, {}).values()):
-            self._try_again(trial_id, live, self._error_of(live))
+            if self.stopper.asked():
+                self._wait(trial_id, live)
+            else:
+                self._try_again(trial_id, live, error_note(self.ledger.folder.trial(live.key)) or died(why, live.epoch))
         self.live.pop(trial_id, None)
+
+    def folders(self, trial_id: str) -> Iterable[Path]:
+        """Return the run folders of the trials that a worker trains."""
+        return [self.ledger.folder.trial(key) for key in self.live.get(trial_id, {})]
+
+    def on_loss(self, trial_id: str, why: str) -> None:
+        """Keep why a worker is about to be gone."""
+        self.losses.setdefault(trial_id, why)
 
     def close_live(self) -> None:
         """Put back every trial that was being trained, or waited to be, when the study stopped."""
         for trial_id, members in list(self.live.items()):
             for live in list(members.values()):
-                self.ledger.put_back(live.trial)
-                self._ended(trial_id, live, "INTERRUPTED", "")
+                self._wait(trial_id, live)
         for asked, _ in self.waiting:
             self.ledger.put_back(asked.trial)
         self.waiting = []
@@ -276,6 +301,11 @@ class LedgerSearcher(TrialSource):
     def is_training(self) -> bool:
         """Whether a trial was begun and has not ended."""
         return any(self.live.values())
+
+    def _wait(self, trial_id: str, live: Live) -> None:
+        """The trial goes on at the next launch, as the same attempt."""
+        self.ledger.put_back(live.trial)
+        self._ended(trial_id, live, "INTERRUPTED", "")
 
     def _try_again(self, trial_id: str, live: Live, detail: str) -> None:
         if live.attempt >= self.ledger.study.config.max_attempts:
@@ -296,10 +326,11 @@ class LedgerSearcher(TrialSource):
             self.runs.end(frozen)
         self.observer.ended(live.key, state, live.objective, detail)
 
-    def _error_of(self, live: Live) -> str:
-        """What the worker wrote before it raised; a process that was killed writes nothing."""
-        died = f"its process died after epoch {live.epoch}" if live.epoch >= 0 else "its process died"
-        return error_note(self.ledger.folder.trial(live.key)) or died
+
+def died(why: str, epoch: int = -1) -> str:
+    """Return what is known of a process that wrote nothing before it was gone."""
+    when = f" after epoch {epoch}" if epoch >= 0 else ""
+    return f"its process died{when}{f' ({why})' if why else ''}"
 
 
 def error_note(folder: Path) -> str | None:

@@ -1,36 +1,58 @@
-"""SIGINT, SIGTERM, SIGUSR1 and a spent time budget all end a study in the same orderly way."""
+"""How a launch stops: in order after the current epoch, or at once, and why.
 
-import os
+SIGINT, SIGTERM and SIGUSR1, a spent time budget and trouble with storage all stop it in the same way: no trial begins,
+and each one that is being trained ends with its current epoch and saves. A second signal does not wait for that.
+"""
+
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, Literal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
+Reason = Literal["signal", "time", "trouble"]
+
 
 class Stopper:
-    """Whether the study is to stop, and why.
+    """Whether the launch is to stop, why, and how fast.
+
+    Args:
+        say: is told, one line, when somebody interrupts.
 
     Attributes:
-        reason: ``signal``, ``time`` or None.
+        reason: why it is to stop; None: it is not.
+        trouble: what went wrong, if that is the reason.
+        at_once: it is not to wait for epochs to end.
     """
 
-    def __init__(self) -> None:
-        self.reason: str | None = None
-        self.in_ray = False
+    def __init__(self, say: Callable[[str], None] | None = None) -> None:
+        self.reason: Reason | None = None
+        self.trouble = ""
+        self.at_once = False
+        self._say = say or (lambda _: None)
         self._timer: threading.Timer | None = None
+        self._end_tuner: Callable[[int, FrameType | None], Any] | None = None
 
     def asked(self) -> bool:
-        """Whether the study is to stop."""
+        """Whether the launch is to stop."""
         return self.reason is not None
 
-    def ask(self, reason: str) -> None:
-        """Stop; a running Tuner takes SIGUSR1 as its sign to end at the next step."""
-        self.reason = self.reason or reason
-        if self.in_ray:
-            os.kill(os.getpid(), signal.SIGUSR1)
+    def ask(self, reason: Reason, trouble: str = "") -> None:
+        """Stop in order; the first reason counts."""
+        if self.reason is None:
+            self.reason, self.trouble = reason, trouble
+
+    def lose(self, trouble: str) -> None:
+        """Stop at once, because going on would do harm; from any thread."""
+        self.ask("trouble", trouble)
+        self.end()
+
+    def end(self) -> None:
+        """Stop at once; from any thread."""
+        self.at_once = True
 
     def after(self, seconds: float | None) -> None:
         """Stop once ``seconds`` have passed; None: never."""
@@ -41,21 +63,10 @@ class Stopper:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Take the three signals within the block; a second one interrupts at once."""
+        """Take the three signals within the block: the first stops in order, the second at once, a third raises."""
         before = {number: signal.getsignal(number) for number in SIGNALS}
-
-        def note(number: int, frame: FrameType | None) -> None:
-            del frame
-            if number == signal.SIGUSR1:
-                # Before a Tuner listens for it: it is enough to know, no trial is handed out any more.
-                self.reason = self.reason or "signal"
-            elif self.reason == "signal":
-                raise KeyboardInterrupt
-            else:
-                self.ask("signal")
-
         for number in SIGNALS:
-            signal.signal(number, note)
+            signal.signal(number, self._on_signal)
         try:
             yield
         finally:
@@ -63,3 +74,27 @@ class Stopper:
                 self._timer.cancel()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self.at_once:
+            raise KeyboardInterrupt
+        if self.reason == "signal":
+            self.end()
+            self._say("stopping at once")
+        else:
+            self.reason = "signal"
+            self._say("stopping: every trial ends its epoch and saves; once more stops at once")
+
+    def at_step(self) -> None:
+        """End a Tuner if it is to end at once; called by it at every step, in the main thread, within :meth:`watch`.
+
+        A Tuner claims SIGUSR1 when it begins; it is taken back, and what it would have done is kept for the end.
+        """
+        handler = signal.getsignal(signal.SIGUSR1)
+        if handler != self._on_signal and callable(handler):
+            self._end_tuner = handler
+            signal.signal(signal.SIGUSR1, self._on_signal)
+        if self.at_once and self._end_tuner is not None:
+            self._end_tuner(signal.SIGUSR1, None)
+            self._end_tuner = None

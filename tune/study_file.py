@@ -63,6 +63,15 @@ class ResourcesConfig(Strict):
         "auto", description="trials of mode linear that a worker trains at once; 1: one after another"
     )
 
+    hang_timeout: Annotated[float, Field(gt=0)] | None = Field(
+        900.0, description="seconds, or text such as 15m: a worker that shows no sign of life for so long is killed"
+    )
+
+    @field_validator("hang_timeout", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        return parse_duration(value) if isinstance(value, str) else value
+
     @field_validator("gpu")
     @classmethod
     def _one_device(cls, value: Any) -> Any:

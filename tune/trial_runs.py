@@ -250,6 +250,8 @@ class TrialRuns:
         key = trial.user_attrs["key"]
         name = {"plml.kind": "trial", "plml.study_uid": self.uid, "plml.key": key}
         changing = {"plml.state": state, "plml.attempt": str(trial.user_attrs.get("attempt", 1))}
+        if "code" in trial.user_attrs:
+            changing["plml.code"] = trial.user_attrs["code"]
         noted = run = self.run_of(trial)
         if run is None and not self.is_new(trial):
             run = next(iter(tracker.find_runs(experiment, name)), None)

@@ -105,14 +105,16 @@ def test_a_spent_time_budget_asks_to_stop() -> None:
     assert stopper.reason == "time"
 
 
-def test_a_second_signal_interrupts_at_once() -> None:
+def test_a_second_signal_ends_at_once_and_a_third_raises() -> None:
     import os
     import signal
 
     stopper = Stopper()
     with stopper.watch():
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stopper.reason == "signal"
+        assert (stopper.reason, stopper.at_once) == ("signal", False)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stopper.at_once
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

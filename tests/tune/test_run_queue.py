@@ -10,6 +10,7 @@ from plml.config import make_config
 from tune.orders import OrderBook
 from tune.run_queue import ATTEMPTS, FAILURE_BUDGET, PlannedRun, RunQueue, by_kind
 from tune.searcher import FINISHED
+from tune.stopping import Stopper
 from tune.trainable import TrialReport
 
 
@@ -49,7 +50,7 @@ def planned(folder: Path, key: str, mode: str = "end_to_end", **overrides: Any) 
 
 def queue(folder: Path, runs: list[PlannedRun], **options: Any) -> tuple[RunQueue, Notes]:
     notes = Notes()
-    made = RunQueue(runs, notes, notes, gpu=0.0, stopping=lambda: False, **options)
+    made = RunQueue(runs, notes, notes, gpu=0.0, stopper=Stopper(), **options)
     return made, notes
 
 
@@ -148,12 +149,11 @@ def test_no_crew_takes_what_other_workers_could_train(tmp_path: Path) -> None:
 
 
 def test_stopping_puts_nothing_more_out_and_closes_what_is_live(tmp_path: Path) -> None:
-    asked = []
-    notes = Notes()
+    stopper, notes = Stopper(), Notes()
     runs = [planned(tmp_path, "a"), planned(tmp_path, "b", seed=1)]
-    made = RunQueue(runs, notes, notes, gpu=0.0, stopping=lambda: bool(asked))
+    made = RunQueue(runs, notes, notes, gpu=0.0, stopper=stopper)
     made.suggest("1")
-    asked.append(True)
+    stopper.ask("time")
     assert made.suggest("2") is None
     made.on_trial_complete("1", error=True)
     made.close_live()

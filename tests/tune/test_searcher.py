@@ -19,6 +19,7 @@ from tune.orders import OrderBook
 from tune.records import state_of
 from tune.scheduler import PrunerScheduler
 from tune.searcher import FINISHED, LedgerSearcher, crew_limit
+from tune.stopping import Stopper
 from tune.study import load_study
 from tune.study_file import ResourcesConfig
 from tune.trainable import Task, TrialReport
@@ -58,11 +59,11 @@ class Driver:
         where.path.mkdir(exist_ok=True)
         self.ledger = Ledger(study, where, str(where.journal), n_trials)
         self.reconciled = self.ledger.reconcile()
-        self.stopping = False
+        self.stopper = Stopper()
         self.notes = Notebook()
         runs = TrialRuns(None, self.ledger, warn=pytest.fail)
-        self.searcher = LedgerSearcher(self.ledger, runs, self.notes, gpu=0.0, stopping=lambda: self.stopping)
-        self.scheduler = PrunerScheduler(self.searcher)
+        self.searcher = LedgerSearcher(self.ledger, runs, self.notes, gpu=0.0, stopper=self.stopper)
+        self.scheduler = PrunerScheduler(self.searcher, self.stopper)
         self.asked = 0
 
     def suggest(self) -> tuple[str, Task]:
@@ -186,7 +187,7 @@ def test_stopping_puts_live_trials_back(tmp_path: Path) -> None:
     driver = Driver(tmp_path)
     slot, _ = driver.suggest()
     driver.report(slot, outcome="running", epoch=0, objective=5.0)
-    driver.stopping = True
+    driver.stopper.ask("signal")
     assert driver.searcher.suggest("other") is None
     driver.searcher.on_trial_complete(slot, {}, error=False)  # Tune clears up: not a death
     driver.searcher.close_live()
@@ -318,12 +319,12 @@ class CrewDriver(Driver):
             self.searcher.runs,
             self.notes,
             gpu=0.0,
-            stopping=lambda: self.stopping,
+            stopper=self.stopper,
             crew=crew_limit(self.ledger.study.config, n_trials, concurrent=concurrent, gpu=0.0),
             orders=self.book,
             shares=2 * concurrent,
         )
-        self.scheduler = PrunerScheduler(self.searcher)
+        self.scheduler = PrunerScheduler(self.searcher, self.stopper)
         self.numbers: dict[str, int] = {}
 
     def suggest_crew(self) -> tuple[str, list[str]]:
@@ -524,7 +525,7 @@ def test_stopping_puts_back_the_whole_crew_and_those_that_wait(tmp_path: Path) -
     driver = CrewDriver(tmp_path, **MIXED, points=points("wan", "imcl", "wan", "wan", "wan", "wan"))
     slot, keys = driver.suggest_crew()
     driver.tell(slot, *(running(key, 0, 5.0) for key in keys))
-    driver.stopping = True
+    driver.stopper.ask("signal")
     orders = driver.tell(slot, complete(keys[0]))
     assert list(orders.start) == []
     assert driver.searcher.suggest("other") is None

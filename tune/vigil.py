@@ -1,0 +1,70 @@
+"""Watching over workers while they train: one that shows no sign of life is killed, and its trials are tried again.
+
+Ray notices processes and machines that are gone. It does not notice a process that is there and does nothing: one
+that waits for a file system, a driver or a lock, or was stopped.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from tune.searcher import TrialSource
+from tune.stopping import Stopper
+
+LOOK_EVERY_S = 1.0
+
+
+class Vigil(Callback):
+    """Looks at every worker about once a second.
+
+    What counts is whether a heartbeat *changes*, by this process's own steady clock: clocks of other machines and
+    clocks that jump play no part.
+
+    Args:
+        source: knows in which folders a Ray trial shows that it lives.
+        stopper: ends a Tuner that has nothing but trials that have not begun.
+        hang_timeout: seconds without a sign of life after which a worker is killed; None: never.
+    """
+
+    def __init__(self, source: TrialSource, stopper: Stopper, hang_timeout: float | None) -> None:
+        self.source, self.stopper, self.hang_timeout = source, stopper, hang_timeout
+        self._seen: dict[str, tuple[object, float]] = {}  # by Ray trial: the last sign, and when it was new
+        self._look_at = 0.0
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Look, if it is time to."""
+        del iteration, info
+        self.stopper.at_step()
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY_S
+        running = [trial for trial in trials if trial.status == Trial.RUNNING]
+        if self.stopper.asked() and not running:
+            self.stopper.end()  # what waits for a place never gets one
+        if self.hang_timeout is None:
+            return
+        self._seen = {trial.trial_id: self._news_of(trial, now) for trial in running}
+        for trial in running:
+            silent = now - self._seen[trial.trial_id][1]
+            if silent > self.hang_timeout and trial.temporary_state.ray_actor is not None:
+                self.source.on_loss(trial.trial_id, f"killed: it showed no sign of life for {silent:.0f} s")
+                self._seen[trial.trial_id] = (None, now)
+                ray.kill(trial.temporary_state.ray_actor)
+
+    def _news_of(self, trial: Trial, now: float) -> tuple[object, float]:
+        sign = [_last_beat(folder) for folder in self.source.folders(trial.trial_id)]
+        before = self._seen.get(trial.trial_id)
+        return before if before is not None and before[0] == sign else (sign, now)
+
+
+def _last_beat(folder: Path) -> int | None:
+    """Return when a run folder last showed life, on whatever clock; None: never."""
+    try:
+        return (folder / ".alive").stat().st_mtime_ns
+    except OSError:
+        return None
