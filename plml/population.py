@@ -22,6 +22,7 @@ from plml.data.bundle import Split
 from plml.data.resident import resident
 from plml.errors import DivergenceError
 from plml.evaluation import epoch_test_figures
+from plml.heartbeat import beat
 from plml.host_memory import keep_freed_memory
 from plml.methods import find_method
 from plml.numerics import set_rounding
@@ -321,6 +322,7 @@ class Population:
         varying = [t for t in members.values() if not t.optimization.is_constant]
         batches = stacked_batches(features, like.observed, orders, sharing, self.batch_size, steps)
         for number, batch in enumerate(batches):
+            beat()
             count = batch.index.shape[1]
             products = torch.empty(slots, num_classes, count, dtype=weight.dtype, device=device)
             for (low, high, _), seen in zip(sharing, batch.inputs, strict=True):

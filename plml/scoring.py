@@ -7,6 +7,7 @@ from torch import Tensor
 
 from plml.compiling import begin_pass
 from plml.config import Precision
+from plml.heartbeat import beat
 from plml.models import Classifier
 from plml.numerics import autocast, set_rounding
 
@@ -46,6 +47,7 @@ def score(network: Classifier, count: int, fetch: Callable[[Tensor], Tensor], *,
     size = pass_size(fetch(torch.arange(1)).shape[1:], device)
     rows = []
     for index in torch.arange(count).split(size):
+        beat()
         inputs = fetch(index)
         begin_pass(device)
         with autocast(device, precision):

@@ -10,6 +10,7 @@ from plml.auxiliary import Auxiliary
 from plml.compiling import begin_pass, wants_compiled
 from plml.config import TrainConfig
 from plml.data.augment import augment_pixels, contrastive_views, crop, mirror
+from plml.heartbeat import beat
 from plml.labels import Batch, ModelOutput
 from plml.methods import Method
 from plml.models import Classifier
@@ -71,6 +72,7 @@ class TrainingStep:
             crops: uint8 (B, C, H, W), boxes cut from the photos, which are trained on instead of ``inputs``; the
                 views still come from those. None: crops are cut from ``inputs``.
         """
+        beat()
         set_rounding(self._device, self.config.precision)
         self.optimization.zero_grad()
         begin_pass(self._device)

@@ -12,13 +12,15 @@ import os
 import shutil
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import Timeout
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -34,6 +36,7 @@ from plml.data.cache_entry import (
     write_marker,
 )
 from plml.errors import DataError
+from plml.heartbeat import EVERY_S, beat
 
 CHUNK = 256  # examples between two points from which a killed build goes on
 _SPARE = 64 * 2**20  # bytes of the disk that a build leaves free
@@ -107,13 +110,27 @@ def cached_array(
         raise DataError(f"{folder}: cannot be made ({error.strerror}); set PLML_CACHE_DIR to a folder") from None
     held = mark_used(folder)
     if not is_complete(folder, shape, dtype):
-        with build_lock(folder):  # the system releases it when its holder dies
+        with _turn_to_build(folder):
             if not is_complete(folder, shape, dtype):
                 _build(folder, shape, dtype, fill, bounds, label, about or {}, progress)
     array: NDArray[Any] = np.load(folder / "array.npy", mmap_mode="r", allow_pickle=False)
     if held is not None:
         weakref.finalize(array, os.close, held)
     return array
+
+
+@contextmanager
+def _turn_to_build(folder: Path) -> Iterator[None]:
+    """Hold the lock of ``folder``, which the system releases when its holder dies; who waits for it is alive."""
+    lock = build_lock(folder)
+    while not lock.is_locked:
+        with suppress(Timeout):
+            lock.acquire(timeout=EVERY_S)
+        beat()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _build(

@@ -11,6 +11,7 @@ from plml.config import ModelConfig, TrainConfig
 from plml.data.cache import cache_key, cached_array, default_cache_dir
 from plml.data.inputs import Pixels, describe_part, part_pixels, parts, read_source
 from plml.data.source import Part, Source
+from plml.heartbeat import beat
 from plml.models import build_model
 from plml.models.backbones import BACKBONES
 from plml.models.weights import weights_digest
@@ -109,6 +110,7 @@ class _Extractor:
         if self._network is None:
             self._network = self._build()
         for low in range(start, stop, BATCH):
+            beat()
             high = min(low + BATCH, stop)
             batch = torch.from_numpy(np.array(self._pixels.array[low:high])).permute(0, 3, 1, 2)  # (B, C, H, W)
             array[low:high] = self._network(batch.to(self._device)).features.float().cpu().numpy()

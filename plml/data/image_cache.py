@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from plml.data.cache import CHUNK, available_cpus, cache_key, cached_array, files_digest
 from plml.data.pixels import RESIZE_RULE, SOURCE_RULE, decode, decode_source, read_size, source_size
 from plml.data.source_images import SourceImages
+from plml.heartbeat import beat
 
 
 def cached_pixels(
@@ -131,6 +132,7 @@ def _in_parallel(pool: ThreadPoolExecutor, work: Callable[[int], None], rows: Se
     try:
         for future in futures:
             future.result()
+            beat()
     except BaseException:
         for future in futures:
             future.cancel()
