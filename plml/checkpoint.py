@@ -6,8 +6,8 @@ Checkpoints and arrays carry a digest of their content, see :mod:`plml.seal`.
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +20,17 @@ from plml import seal
 from plml.errors import CheckpointError, DamagedError
 
 FORMAT = 1
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Give an error of the disk the file's name: one that is full says so of no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_whole(
@@ -35,20 +46,17 @@ def write_whole(
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        if keep is not None:
-            with suppress(FileNotFoundError):
-                path.replace(keep)
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno is not None and error.filename is None:  # a disk that is full says so of no file
-            error.filename = str(path)
-        raise
+        with named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                write(file)
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            if keep is not None:
+                with suppress(FileNotFoundError):
+                    path.replace(keep)
+            temporary.replace(path)
     finally:
         with suppress(OSError):  # a disk in trouble, which was told already
             temporary.unlink(missing_ok=True)

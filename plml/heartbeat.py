@@ -19,7 +19,7 @@ class _Pulse:
     """Where this process shows that it lives, and when it is to do so again."""
 
     file: Path | None = None
-    due: float = float("inf")
+    due: float = 0.0
 
 
 def show_life_in(folder: Path | None) -> None:
@@ -27,12 +27,15 @@ def show_life_in(folder: Path | None) -> None:
 
     Storage that takes no such file is met, and named, by whatever else is to be written there.
     """
-    _Pulse.file = None if folder is None else folder / FILE
-    _Pulse.due = float("inf")
-    if _Pulse.file is None:
+    file = None if folder is None else folder / FILE
+    if file == _Pulse.file:
+        return
+    _Pulse.file = file
+    if file is None:
         return
     with suppress(OSError):
-        _Pulse.file.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
     _Pulse.due = time.monotonic() + EVERY_S
 
 
@@ -43,7 +46,7 @@ def beat() -> None:
         return
     _Pulse.due = now + EVERY_S
     with suppress(OSError):
-        os.utime(_Pulse.file)
+        _Pulse.file.touch()
 
 
 def last_beat(folder: Path) -> int | None:

@@ -12,6 +12,7 @@ working on the slices. So a run may join a population after an interruption, and
 
 import time
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 from plml.config import TrainConfig
 from plml.data.bundle import Split
 from plml.data.resident import resident
-from plml.errors import DivergenceError
+from plml.errors import DamagedError, DivergenceError
 from plml.evaluation import epoch_test_figures
 from plml.heartbeat import beat
 from plml.host_memory import keep_freed_memory
@@ -247,9 +248,10 @@ class Population:
                     found |= test_figures.get(slot, {})
                     results.append((trainer, trainer.end_epoch(train, of_val, found, value, share)))
                 except DivergenceError as error:
-                    trainer.files.write_kept()
+                    with suppress(OSError):  # it ends for the first reason
+                        trainer.files.write_kept()
                     results.append(Ended(trainer, error))
-                except OSError as error:
+                except (DamagedError, OSError) as error:
                     results.append(Ended(trainer, error))
         self._method.follow()
         for slot, result in zip(members, results, strict=True):

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from plml.checkpoint import write_json_lines
+from plml.checkpoint import named, write_json_lines
 from plml.report import EpochReport
 
 CLOCK = "time/epoch_s"  # the one figure that differs when an epoch is trained again
@@ -41,7 +41,7 @@ class ReportLog:
         if first is not report:
             return replace(report, time=first.time, metrics={**report.metrics, CLOCK: first.metrics[CLOCK]})
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a", encoding="utf-8") as lines:
+        with named(self.file), self.file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(asdict(report)) + "\n")
         return report
 

@@ -4,7 +4,6 @@ After each epoch the crew tells the driver about all of its trials at once and i
 stops and which new trials take their places.
 """
 
-import json
 from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from plml.errors import DivergenceError, PlmlError
+from plml.errors import DamagedError, DivergenceError, PlmlError
+from plml.heartbeat import show_life_in
 from plml.population import Ended, Population, kind_of
 from plml.report import EpochReport
 from plml.trainer import Trainer
@@ -21,8 +21,10 @@ from tune.trainable import (
     LOCK_TIMEOUT_S,
     Task,
     TrialReport,
+    failure_of,
     free_memory,
     is_out_of_memory,
+    note_error,
     open_run,
     reset_process,
     running_best,
@@ -103,9 +105,12 @@ class Crew:
                 of every trial of the crew says what happened.
         """
         reset_process(tasks[0])
+        show_life_in(Path(tasks[0].folder))
         try:
             self._start(tasks)
             while self.members or self._lost:
+                if self.members:  # one of those whom the driver believes to be trained here
+                    show_life_in(Path(next(iter(self.members.values())).task.folder))
                 self._epoch()
                 orders = self.exchange(self._news())
                 for key in orders.stop:
@@ -114,11 +119,12 @@ class Crew:
                 self._start(orders.start)
         except Exception as error:
             for member in self.members.values():
-                _note_error(Path(member.task.folder), error)
+                note_error(Path(member.task.folder), error)
             raise
         finally:
             for member in list(self.members.values()):
                 self._drop(member)
+            show_life_in(None)
 
     # -- who is in it -------------------------------------------------------------------------------------
 
@@ -185,7 +191,7 @@ class Crew:
             try:
                 self._release(trainer)
             except OSError as error:
-                _note_error(Path(member.task.folder), error)
+                note_error(Path(member.task.folder), error)
         self.members.pop(member.task.key).hold.close()
 
     def _release(self, trainer: Trainer) -> None:
@@ -233,7 +239,7 @@ class Crew:
             return
         try:
             next(self.alone[trainer])
-        except (DivergenceError, OSError) as error:
+        except (DamagedError, DivergenceError, OSError) as error:
             self._lose(Ended(trainer, error))
         except Exception as error:
             if not is_out_of_memory(error):
@@ -286,21 +292,11 @@ class Crew:
 
 
 def _failure(task: Task, error: Exception) -> TrialReport:
-    detail = f"{type(error).__name__}: {error}"
-    if isinstance(error, DivergenceError):
-        return TrialReport("diverged", detail=str(error), key=task.key)
-    if isinstance(error, PlmlError):
-        return TrialReport("rejected", detail=detail, key=task.key)
-    _note_error(Path(task.folder), error)
-    return TrialReport("broken", detail=detail, key=task.key)
-
-
-def _note_error(folder: Path, error: BaseException) -> None:
-    """Leave a note for the driver; a disk that takes none is trouble enough."""
-    try:
-        (folder / "error.json").write_text(json.dumps({"error": f"{type(error).__name__}: {error}"}), encoding="utf-8")
-    except OSError:
-        return
+    failure = failure_of(error, task.key)
+    if failure is not None:
+        return failure
+    note_error(Path(task.folder), error)
+    return TrialReport("broken", detail=f"{type(error).__name__}: {error}", key=task.key)
 
 
 def run_crew(tasks: Sequence[Task], exchange: Exchange) -> None:

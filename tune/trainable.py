@@ -10,7 +10,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from itertools import count
@@ -25,13 +25,15 @@ from plml.config import TrainConfig, make_config
 from plml.data.bundle import Bundle
 from plml.data.load import load_bundle
 from plml.device import pick_device
-from plml.errors import ConfigError, DivergenceError, PlmlError, nearest
+from plml.errors import ConfigError, DamagedError, DivergenceError, PlmlError, nearest
+from plml.heartbeat import show_life_in
 from plml.report import EpochReport
+from plml.storage import storage_trouble
 from plml.tracking import RunLogger, system_load
 from plml.trainer import Trainer
 from tune.repeats import Repeats
 
-Outcome = Literal["running", "complete", "diverged", "out_of_memory", "rejected", "broken"]
+Outcome = Literal["running", "complete", "diverged", "out_of_memory", "rejected", "broken", "storage"]
 LOCK_TIMEOUT_S = 60.0  # a worker of a driver that was killed lives on for a moment
 SECOND_TRY_S = 2.0  # GPU memory of a trial that was stopped is free only after a moment
 
@@ -72,7 +74,8 @@ class TrialReport:
     """What a trial tells the driver.
 
     Attributes:
-        outcome: whether it goes on, and if not, why; ``broken``: through no fault of the configuration.
+        outcome: whether it goes on, and if not, why; ``broken``: through no fault of the configuration; ``storage``:
+            nothing can be written or read, so that no other trial would fare better.
         epoch: of the last evaluation, -1 before the first.
         objective: running best of the metric.
         earlier: ``(epoch, running best)`` of epochs before this one that the driver may not know of.
@@ -112,23 +115,46 @@ def run_task(task: Task, report: Callable[[TrialReport], None]) -> None:
     """Train, or go on with, one trial; call ``report`` after each epoch and at least once.
 
     Raises:
-        OSError, RuntimeError, ...: trouble that is not the configuration's fault; ``error.json`` in the run
-            folder says what happened.
+        RuntimeError, ...: trouble that is neither the configuration's nor the storage's fault; ``error.json`` in the
+            run folder says what happened.
     """
     reset_process(task)
     folder = Path(task.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "error.json").unlink(missing_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.json").unlink(missing_ok=True)
         with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
+            show_life_in(folder)
             _train_in_memory(task, folder, report)
-    except DivergenceError as error:
-        report(TrialReport("diverged", detail=str(error)))
-    except PlmlError as error:
-        report(TrialReport("rejected", detail=f"{type(error).__name__}: {error}"))
     except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            note_error(folder, error)
+            raise
+        report(failure)
+    finally:
+        show_life_in(None)
+
+
+def failure_of(error: Exception, key: str = "") -> TrialReport | None:
+    """Return how to report the trial that ``error`` ended; None if that is not for the trial to tell."""
+    detail = f"{type(error).__name__}: {error}"
+    trouble = storage_trouble(error)
+    if trouble is not None:
+        return TrialReport("storage", detail=trouble, key=key)
+    if isinstance(error, DivergenceError):
+        return TrialReport("diverged", detail=str(error), key=key)
+    if isinstance(error, DamagedError):  # since this attempt began: the next one goes on from what is whole
+        return TrialReport("broken", detail=detail, key=key)
+    if isinstance(error, PlmlError):
+        return TrialReport("rejected", detail=detail, key=key)
+    return None
+
+
+def note_error(folder: Path, error: BaseException) -> None:
+    """Leave a note for the driver; a disk that takes none is trouble enough."""
+    with suppress(OSError):
         (folder / "error.json").write_text(json.dumps({"error": f"{type(error).__name__}: {error}"}), encoding="utf-8")
-        raise
 
 
 def _train_in_memory(task: Task, folder: Path, report: Callable[[TrialReport], None]) -> None:

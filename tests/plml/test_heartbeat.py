@@ -44,14 +44,14 @@ def _nobody_watches_afterwards() -> Iterator[None]:
 def touches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Every touch of the file, which follows each beat."""
     seen: list[Path] = []
-    real = os.utime
+    real = Path.touch
 
-    def utime(file: Path) -> None:
+    def touch(file: Path) -> None:
         seen.append(file)
         real(file)
 
     monkeypatch.setattr(heartbeat, "EVERY_S", 0.0)
-    monkeypatch.setattr(heartbeat.os, "utime", utime)
+    monkeypatch.setattr(Path, "touch", touch)
     return seen
 
 
@@ -77,12 +77,14 @@ def test_the_file_says_who_it_is_and_changes(tmp_path: Path, monkeypatch: pytest
 
 def test_trouble_with_the_file_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "EVERY_S", 0.0)
-    show_life_in(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("in the way")
+    show_life_in(tmp_path / "file")
     beat()
-    show_life_in(tmp_path)
-    (tmp_path / ".alive").unlink()
+    assert last_beat(tmp_path / "file") is None
+    show_life_in(tmp_path / "folder")  # it is made
+    (tmp_path / "folder" / ".alive").unlink()
     beat()
-    assert last_beat(tmp_path) is None
+    assert last_beat(tmp_path / "folder") is not None
 
 
 @pytest.mark.parametrize("mode", ["linear", "end_to_end"])
