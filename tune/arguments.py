@@ -6,13 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 WRONG_INPUT, INTERRUPTED, HELD = 2, 4, 5
+ONCE = frozenset({"--fresh", "--yes", "--retry-failed"})  # what must not happen again when a command continues
 
 
 def add_places(group: Any) -> None:
     """Add where results, figures and workers are."""
     group.add_argument("--output-dir", default="results", metavar="DIR", help="everything (default: ./results)")
-    group.add_argument("--tracking-uri", metavar="URI", help="MLflow store (default: sqlite:///OUTPUT_DIR/mlflow.db)")
+    group.add_argument(
+        "--tracking-uri", type=address, metavar="URI", help="MLflow store (default: sqlite:///OUTPUT_DIR/mlflow.db)"
+    )
     group.add_argument("--address", help="a running Ray cluster; default: this machine alone")
+
+
+def address(text: str) -> str:
+    """Return the address of a database or server; refuse one with a password in it, without repeating that."""
+    from plml.tracking_uri import told_secret
+
+    if secret := told_secret(text, "the address"):
+        raise argparse.ArgumentTypeError(secret)
+    return text
 
 
 def add_size(group: Any) -> None:

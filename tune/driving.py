@@ -25,11 +25,16 @@ def drive(
     Returns:
         Whether somebody or something interrupted it.
     """
-    try:
-        with progress:
-            run_trials(source, plan, folder / ".ray", stopper)
-    finally:
-        unfinished = source.is_training
+
+    def leave() -> None:
+        progress.stop()
         source.close_live()
         orders.remove()
+
+    try:
+        with progress:
+            run_trials(source, plan, folder / ".ray", stopper, leave)
+    finally:
+        unfinished = source.is_training
+        leave()
     return stopper.reason in ("signal", "trouble") or (unfinished and stopper.reason is None)

@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +168,7 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
         ray.shutdown()
 
 
-def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper) -> None:
+def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper, leave: Callable[[], None]) -> None:
     """Run all trials that ``source`` gives, ``plan.concurrent`` at a time, on a Ray that is running.
 
     Returns when the source has finished or ``stopper`` was asked; Tune says nothing of the difference.
@@ -178,6 +178,7 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
         plan: resources.
         folder: for Tune's own files, which are removed.
         stopper: ends the run.
+        leave: puts everything back that is being trained, before this process starts over because Ray has died.
     """
     from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
 
@@ -203,7 +204,7 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
             storage_path=str(folder),
             verbose=0,
             failure_config=FailureConfig(max_failures=0),
-            callbacks=[Vigil(source, stopper, plan.hang_timeout)],
+            callbacks=[Vigil(source, stopper, plan.hang_timeout, leave)],
         ),
     )
     try:

@@ -20,6 +20,7 @@ from plml.checkpoint import write_text
 from plml.config import ModelConfig, TrainConfig
 from plml.errors import PlmlError
 from plml.schema import read_yaml
+from tune.arguments import ONCE
 from tune.folders import StudyFolder
 from tune.run import study_options
 from tune.study import Study, load_study
@@ -91,9 +92,8 @@ def read_study(options: argparse.Namespace, output: Path) -> Study:
 
 def continue_line(arguments: Sequence[str]) -> str:
     """Return the command that continues the study: this one, without what must not happen twice."""
-    once = {"--fresh", "--yes", "--retry-failed"}
     script = Path(sys.argv[0]) if sys.argv[0].endswith("run.py") else Path("tune/run.py")
-    return shlex.join([python_command(), str(script), *(argument for argument in arguments if argument not in once)])
+    return shlex.join([python_command(), str(script), *(argument for argument in arguments if argument not in ONCE)])
 
 
 def run_study(

@@ -101,7 +101,8 @@ def _read(study: optuna.Study) -> dict[str, Any] | None:
 def _wait_for_dead(study: optuna.Study, watch_s: float) -> None:
     """Return once nobody holds the study; raise StudyHeldError if somebody does."""
     found = _read(study)
-    if found is None or (found["host"] == socket.gethostname() and not _lives_here(found)):
+    here = found is not None and found["host"] == socket.gethostname()
+    if found is None or (here and (found["pid"] == os.getpid() or not _lives_here(found))):
         return
     until = time.monotonic() + watch_s
     while time.monotonic() < until:

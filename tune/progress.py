@@ -61,6 +61,10 @@ class StudyProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take the panel away."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Take the panel away, if it is there."""
         if self.console.is_terminal:
             self._panel.stop()
 

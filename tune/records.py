@@ -11,7 +11,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from plml.errors import ConfigError
-from plml.tracking_uri import without_password
+from plml.tracking_uri import told_secret, without_password
 from tune.folders import StudyFolder
 from tune.journal import DriverJournal
 from tune.patient_storage import PatientStorage
@@ -31,8 +31,10 @@ def open_storage(storage: str, *, repair: bool = False, say: Callable[[str], Non
         say: given by who writes: is told when a database is away; it is waited for.
 
     Raises:
-        ConfigError: the storage cannot be opened.
+        ConfigError: the storage cannot be opened, or its URL holds a password.
     """
+    if secret := told_secret(storage, "the storage"):
+        raise ConfigError(secret)
     try:
         if "://" in storage:
             return RDBStorage(storage) if say is None else PatientStorage(storage, say)

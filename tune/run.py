@@ -15,7 +15,7 @@ if __name__ == "__main__":
     # The script's own folder comes first on the path and would let its modules hide others of the same name.
     sys.path[0] = str(ROOT)
 
-from tune.arguments import add_assignments, add_places, add_size, exit_code, given, size_options  # noqa: E402
+from tune.arguments import add_assignments, add_places, add_size, address, exit_code, given, size_options  # noqa: E402
 
 if TYPE_CHECKING:
     from tune.starting import StartingCluster
@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     budget.add_argument("--time-budget", metavar="TIME", help="stop this launch after 90s, 30m, 8h")
     where = parser.add_argument_group("where")
     add_places(where)
-    where.add_argument("--storage", metavar="URL", help="Optuna storage (default: a journal file)")
+    where.add_argument("--storage", type=address, metavar="URL", help="Optuna storage (default: a journal file)")
     after = parser.add_argument_group("the best model")
     after.add_argument("--register", metavar="NAME", help="make it a version of a registered model in MLflow")
     after.add_argument("--alias", metavar="ALIAS", help="such as champion; moves only to what was chosen by more")

@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
+from tune.arguments import address  # noqa: E402
+
 DONE, WRONG_INPUT = 0, 2
 
 
@@ -20,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="a study begun in OUTPUT_DIR")
     parser.add_argument("--output-dir", default="results", metavar="DIR", help="(default: ./results)")
-    parser.add_argument("--storage", metavar="URL", help="default: the one the study was begun with")
+    parser.add_argument("--storage", type=address, metavar="URL", help="default: the one the study was begun with")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="best trials shown (default: 5)")
     parser.add_argument("--watch", action="store_true", help="show it again every few seconds until Ctrl-C")
     return parser
@@ -52,7 +54,7 @@ def show(options: argparse.Namespace) -> None:
     from rich.table import Table
 
     from plml.errors import ConfigError, nearest
-    from plml.schema import read_yaml
+    from plml.schema import read_yaml_file
     from tune.folders import StudyFolder
     from tune.records import best_trials, counted_trials, failures, open_study, state_of
     from tune.space import brief
@@ -71,7 +73,7 @@ def show(options: argparse.Namespace) -> None:
         # Without a driver nothing runs: what the ledger calls RUNNING was left behind and will go on.
         states["INTERRUPTED"] += states.pop("RUNNING", 0)
     console = make_console()
-    tree = read_yaml(folder.study_file.read_text(encoding="utf-8"), str(folder.study_file))
+    tree = read_yaml_file(folder.study_file)
     console.print(f"[bold]{options.study}[/bold]  {escape(str(tree.get('description', '')))}")
     console.print(f"driver: {escape(holder) if holder else 'none; the study stands still'}")
     names = {"COMPLETE": "done", "RUNNING": "running", "PRUNED": "pruned", "FAILED": "failed", "INTERRUPTED": "waiting"}

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from plml.config import TrainConfig
 from plml.errors import ConfigError, nearest
 from plml.model_name import check_model_name
-from plml.schema import Strict, assign, check_keys, parse_assignment, read_yaml, validate
+from plml.schema import Strict, assign, check_keys, parse_assignment, read_yaml_file, validate
 from tune.named_files import find_named, name_of_file, shipped_names
 from tune.ranges import read_entries
 
@@ -178,7 +178,7 @@ def read_study_file(
         ConfigError: every fault with its path, rule, value and nearest valid name.
     """
     source = str(file)
-    tree = read_yaml(file.read_text(encoding="utf-8"), source)
+    tree = read_yaml_file(file)
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{source}: must be a mapping of study keys, got {tree!r}")
     if "scheduler" in tree:
@@ -210,4 +210,4 @@ def _read_base(base: Any, file: Path) -> Any:
         raise ConfigError(
             f"{file}: base: {path} is not a file{nearest(path.name, [p.name for p in path.parent.glob('*.y*ml')])}"
         )
-    return read_yaml(path.read_text(encoding="utf-8"), str(path))
+    return read_yaml_file(path)

@@ -5,6 +5,7 @@ that waits for a file system, a driver or a lock, or was stopped.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from tune.relaunch import Relaunch
 from tune.searcher import TrialSource
 from tune.stopping import Stopper
 
@@ -28,10 +30,14 @@ class Vigil(Callback):
         source: knows in which folders a Ray trial shows that it lives.
         stopper: ends a Tuner that has nothing but trials that have not begun.
         hang_timeout: seconds without a sign of life after which a worker is killed; None: never.
+        leave: puts everything back that is being trained, before this process starts over because Ray has died.
     """
 
-    def __init__(self, source: TrialSource, stopper: Stopper, hang_timeout: float | None) -> None:
-        self.source, self.stopper, self.hang_timeout = source, stopper, hang_timeout
+    def __init__(
+        self, source: TrialSource, stopper: Stopper, hang_timeout: float | None, leave: Callable[[], None]
+    ) -> None:
+        self.source, self.stopper, self.hang_timeout, self.leave = source, stopper, hang_timeout, leave
+        self._relaunch = Relaunch()
         self._seen: dict[str, tuple[object, float]] = {}  # by Ray trial: the last sign, and when it was new
         self._look_at = 0.0
 
@@ -43,6 +49,9 @@ class Vigil(Callback):
         if now < self._look_at:
             return
         self._look_at = now + LOOK_EVERY_S
+        if dead := self._relaunch.dead():
+            self.leave()
+            self._relaunch.now(dead)
         running = [trial for trial in trials if trial.status == Trial.RUNNING]
         if self.stopper.asked() and not running:
             self.stopper.end()  # what waits for a place never gets one
@@ -55,6 +64,11 @@ class Vigil(Callback):
                 self.source.on_loss(trial.trial_id, f"killed: it showed no sign of life for {silent:.0f} s")
                 self._seen[trial.trial_id] = (None, now)
                 ray.kill(trial.temporary_state.ray_actor)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Note that things go on."""
+        del iteration, trials, trial, info
+        self._relaunch.note_progress()
 
     def _news_of(self, trial: Trial, now: float) -> tuple[object, float]:
         sign = [_last_beat(folder) for folder in self.source.folders(trial.trial_id)]
