@@ -1,0 +1,53 @@
+"""Starting over in the same process, by the same command, when Ray's own processes on this machine have died.
+
+Without them nothing in Ray answers any more: its calls wait, and after a minute it ends the process without a word. The
+ledger has everything, so the shortest way on is a new start.
+"""
+
+import os
+import sys
+from typing import NoReturn
+
+import psutil
+
+from tune.arguments import INTERRUPTED, ONCE
+
+KEEPERS = ("gcs_server", "raylet")
+MOST = 5  # starts over in a row, without a trial that ended in between
+COUNTER = "PLML_RELAUNCHES"
+
+
+class Relaunch:
+    """Knows the processes without which the Ray that this process started is dead."""
+
+    def __init__(self) -> None:
+        self._count = int(os.environ.get(COUNTER, "0"))
+        children = [(child.name(), child) for child in psutil.Process().children()]
+        self._keepers = [(name, child) for name, child in children if name in KEEPERS]
+
+    def dead(self) -> str | None:
+        """Return the name of a process that has died; None if all live."""
+        for name, keeper in self._keepers:
+            if not keeper.is_running() or keeper.status() == psutil.STATUS_ZOMBIE:
+                return name
+        return None
+
+    def note_progress(self) -> None:
+        """A trial ended: what dies next is the first."""
+        self._count = 0
+
+    def now(self, dead: str) -> NoReturn:
+        """Replace this process by a new start of its command, or end it if that was done too often."""
+        sys.stdout.flush()
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+        if self._count >= MOST:
+            sys.stderr.write(f"error: Ray's {dead} died {MOST + 1} times and no trial ended in between; ")
+            sys.stderr.write("nothing is lost, the same command goes on\n")
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)  # an orderly end would wait for Ray
+        sys.stderr.write(f"Ray's {dead} died; starting again\n")
+        sys.stderr.flush()
+        os.environ[COUNTER] = str(self._count + 1)
+        command = [argument for argument in sys.orig_argv if argument not in ONCE]
+        os.execv(sys.executable, command)  # noqa: S606 - the command that the user gave
