@@ -9,7 +9,7 @@ from ablations.grid_file import OVER
 from plml.config import NAMED, TrainConfig, make_config
 from plml.errors import ConfigError, nearest
 from plml.recipe import PREFIX, find_variant
-from plml.schema import flatten, read_yaml
+from plml.schema import flatten, read_yaml_file
 from tune.study import absolute_paths
 
 BEST = "best:"
@@ -61,7 +61,7 @@ def read_base(base: Mapping[str, Any] | str, output: Path) -> Base:
         _, recipe, variant = find_variant(name)
         return Base(recipe.tree(variant), over, name)
     file = _best_of(name.removeprefix(BEST), output) if name.startswith(BEST) else Path(name)
-    tree = read_yaml(file.read_text(encoding="utf-8"), str(file))
+    tree = read_yaml_file(file)
     if not isinstance(tree, Mapping):
         raise ConfigError(f"base: {file} must hold a configuration, got {tree!r}")
     return Base(tree, over, name)

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from ablations.factors import Factor, read_factors
 from plml.config import TrainConfig
 from plml.errors import ConfigError, nearest
-from plml.schema import Strict, assign, check_keys, parse_assignment, read_yaml, validate
+from plml.schema import Strict, assign, check_keys, parse_assignment, read_yaml_file, validate
 from tune.named_files import find_named, name_of_file, shipped_names
 from tune.study_file import PrunerConfig, ResourcesConfig, SamplerConfig, parse_duration
 
@@ -125,7 +125,7 @@ def read_grid_file(file: Path, assignments: Sequence[str] = (), options: Mapping
         ConfigError: every fault with its path, rule, value and nearest valid name.
     """
     source = str(file)
-    tree = read_yaml(file.read_text(encoding="utf-8"), source)
+    tree = read_yaml_file(file)
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{source}: must be a mapping of grid keys, got {tree!r}")
     over: dict[str, Any] = {}

@@ -15,7 +15,7 @@ if __name__ == "__main__":
     # The script's own folder comes first on the path and would let its modules hide others of the same name.
     sys.path[0] = str(ROOT)
 
-from tune.arguments import add_assignments, add_places, add_size, exit_code, given, size_options  # noqa: E402
+from tune.arguments import add_assignments, add_places, add_size, address, exit_code, given, size_options  # noqa: E402
 
 _EPILOG = """\
 examples:
@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("where")
     add_places(where)
     where.add_argument(
-        "--storage", metavar="URL", help="Optuna storage of the cells' searches (default: journal files)"
+        "--storage", type=address, metavar="URL", help="Optuna storage of the cells' searches (default: journal files)"
     )
     add_size(parser.add_argument_group("resources of a run"))
     other = parser.add_argument_group("before it starts")

@@ -76,8 +76,9 @@ def read_foreign(path: Path, project: str) -> Foreign:
             f"{path}: holds {what}, and objects are not loaded, because loading them runs code; save it anew with "
             "tensors, numbers, text, lists and dicts only"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint: {str(error).partition(chr(10))[0]}") from None
+    except Exception as error:  # a damaged file can end in any error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint: {reason}") from error
     state, settings = content if isinstance(content, tuple | list) and len(content) == 2 else (content, {})
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from plml.compat import Compat
 from plml.errors import ConfigError, nearest
-from plml.schema import Strict, assign, flatten, options_model, parse_assignment, read_yaml, validate
+from plml.schema import Strict, assign, flatten, options_model, parse_assignment, read_yaml_file, validate
 from plml.selection_config import SelectionConfig
 
 Positive = Annotated[float, Field(gt=0)]
@@ -322,7 +322,7 @@ def load_config(path: str | Path, assignments: list[str] | None = None) -> Train
     if not file.is_file():
         siblings = [str(p) for p in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
         raise ConfigError(f"{file} is not a file{nearest(str(file), siblings) if siblings else ''}")
-    tree = read_yaml(file.read_text(encoding="utf-8"), str(file))
+    tree = read_yaml_file(file)
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{file}: must be a mapping of configuration keys, got {tree!r}")
     return make_config(tree, overrides, source=str(file))

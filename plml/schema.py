@@ -8,6 +8,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import yaml
@@ -156,6 +157,17 @@ def read_yaml(text: str, source: str = "") -> Any:
         raise ConfigError(f"{head}is not valid YAML: {' '.join(str(error).split())}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{head}is not valid YAML: {error}") from None
+
+
+def read_yaml_file(file: Path) -> Any:
+    """Parse a YAML file as :func:`read_yaml` does; raise ConfigError if it cannot be read, too."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
+    return read_yaml(text, str(file))
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -29,6 +29,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from plml.data.plain_arrays import load_npy, read_head
+
 if sys.platform != "win32":
     import fcntl
 
@@ -113,11 +115,13 @@ def is_complete(folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> b
     """Whether the marker is there, belongs to the digests, and the array has its length: what can be told at once."""
     try:
         marker = json.loads((folder / "complete").read_text(encoding="utf-8"))
-        size = (folder / "array.npy").stat().st_size
-        return size == marker["size"] and {k: marker[k] for k in ("shape", "dtype", "digests")} == _expected(
-            folder, shape, dtype
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        with (folder / "array.npy").open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            head = read_head(file)
+        return (size, head) == (marker["size"], (shape, False, dtype)) and {
+            k: marker[k] for k in ("shape", "dtype", "digests")
+        } == _expected(folder, shape, dtype)
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
         return False
 
 
@@ -170,10 +174,10 @@ def verify_entry(entry: Entry) -> list[tuple[int, int]]:
             return []
         try:
             array, bounds, digests = (
-                np.load(entry.folder / f"{name}.npy", mmap_mode="r+", allow_pickle=False)
+                load_npy(entry.folder / f"{name}.npy", mmap=True, writable=True)
                 for name in ("array", "bounds", "digests")
             )
-            if not is_complete(entry.folder, array.shape, array.dtype):
+            if not (is_complete(entry.folder, array.shape, array.dtype) and _fit(array, bounds, digests)):
                 raise ValueError
             damaged = damaged_chunks(array, bounds, digests)
             missing = [int(chunk) for chunk in np.flatnonzero(~digests.any(axis=1))]
@@ -187,6 +191,17 @@ def verify_entry(entry: Entry) -> list[tuple[int, int]]:
             digests[damaged] = 0
             digests.flush()
         return [(int(bounds[chunk]), int(bounds[chunk + 1])) for chunk in sorted({*damaged, *missing})]
+
+
+def _fit(array: NDArray[Any], bounds: NDArray[Any], digests: NDArray[Any]) -> bool:
+    """Whether the bounds cut the array into as many chunks as have digests."""
+    whole = bounds.dtype == np.int64 and bounds.ndim == 1 and len(bounds) > 0 and array.ndim > 0
+    return bool(
+        whole
+        and (int(bounds[0]), int(bounds[-1])) == (0, len(array))
+        and (np.diff(bounds) >= 0).all()
+        and (digests.shape, digests.dtype) == ((len(bounds) - 1, 32), np.uint8)
+    )
 
 
 def drop_entry(entry: Entry) -> bool:

@@ -202,6 +202,8 @@ def _training_part(complete: Path, observed: Path) -> Part:
 
 def _official(folder: Path) -> tuple[Sequence[str], dict[str, Part]]:
     concepts = [line.strip() for line in read_lines(folder / "ConceptsList/Concepts81.txt", "81 concepts, one a line")]
+    if not concepts:
+        raise DataError(f"{folder / 'ConceptsList/Concepts81.txt'}: is empty; expected 81 concepts, one a line")
     require_unique(concepts, folder / "ConceptsList/Concepts81.txt")
     require_contained(concepts, folder / "ConceptsList/Concepts81.txt")  # they are parts of file names
     parts = {}

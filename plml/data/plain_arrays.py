@@ -39,12 +39,13 @@ def read_head(file: BinaryIO) -> Head:
     return shape, fortran, dtype
 
 
-def load_npy(path: Path, *, mmap: bool = False) -> NDArray[Any]:
+def load_npy(path: Path, *, mmap: bool = False, writable: bool = False) -> NDArray[Any]:
     """Return the array of an ``.npy`` file.
 
     Args:
         path: the file.
-        mmap: map it read-only instead of reading it.
+        mmap: map it instead of reading it.
+        writable: what is written to the mapped array is written to the file.
 
     Raises:
         OSError: the file cannot be opened.
@@ -56,7 +57,7 @@ def load_npy(path: Path, *, mmap: bool = False) -> NDArray[Any]:
             if not mmap:
                 file.seek(0)
                 return np.lib.format.read_array(file, allow_pickle=False)
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="r+" if writable else "r", allow_pickle=False)
     except (OSError, ValueError):
         raise
     except (EOFError, MemoryError, OverflowError, TypeError) as error:

@@ -1,7 +1,6 @@
 """Pretrained backbone weights: from a file or by torchvision's name, stamped with their SHA-256."""
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -87,12 +86,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path}: cannot be read as a weight file: {_first_line(error)}") from None
-    except Exception as error:
-        if type(error).__module__.startswith("safetensors"):  # its error class is known only once it is imported
-            raise DataError(f"{path}: cannot be read as a weight file: {_first_line(error)}") from None
-        raise
+    except Exception as error:  # a damaged file can end in any error of the two libraries
+        raise DataError(f"{path}: cannot be read as a weight file: {_first_line(error)}") from error
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
