@@ -38,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--tracking-uri", help="MLflow store: http(s)://..., sqlite:////absolute/path.db")
     train.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
     train.add_argument("--fresh", action="store_true", help="begin again even if the folder holds this run")
+    train.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs that share the training (default: 1)")
     train.set_defaults(command="train")
 
     checkpoint = commands.add_parser("import-checkpoint", help="take over a checkpoint of a reference project")

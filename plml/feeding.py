@@ -1,13 +1,25 @@
 """What a network is fed: the order of an epoch's examples, and their inputs on the device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from plml.data.bundle import Bundle, Split
 from plml.data.resident import resident
-from plml.stage import derive_seed
+from plml.data.share import Share
+from plml.distributed.group import Group
+from plml.stage import Stage, derive_seed
+
+
+class Fed(NamedTuple):
+    """What a step is fed: a batch, of which this process has a share of the inputs and everything else whole."""
+
+    inputs: Tensor  # (b, C, H, W) uint8 or (b, D), on the device
+    index: Tensor  # type: ignore[assignment]  # (B,) positions in the split, on the device
+    flips: Tensor | None  # (b,) bool, which images to mirror; None for features
+    crops: Tensor | None  # (b, C, H, W) uint8, boxes cut from the photos, which are trained on
 
 
 def training_order(bundle: Bundle, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
@@ -39,7 +51,46 @@ def fetch_inputs(split: Split, index: Tensor, device_index: Tensor, device: torc
     return whole[device_index]
 
 
-def random_crops(split: Split, index: Tensor, scale: float | None, device: torch.device) -> Tensor | None:
+def batches(
+    stage: Stage,
+    order: Tensor,
+    flips: Tensor,
+    steps: int,
+    device: torch.device,
+    group: Group,
+    *,
+    crop_scale: float | None,
+    views: bool,
+) -> Iterator[Fed]:
+    """Yield what the training steps of an epoch are fed.
+
+    Args:
+        stage: its training split and batch size are used.
+        order: (N,) positions in the split, on the host.
+        flips: (N,) bool, whether to mirror the image at a place of the order.
+        steps: number of batches.
+        device: where the inputs go.
+        group: processes that share each batch.
+        crop_scale: as in the configuration.
+        views: whether views of the whole images are wanted beside.
+    """
+    split, size = stage.bundle.train, stage.batch_size
+    device_order, flips = order.to(device), flips.to(device)  # once an epoch, not once a step
+    for begin in range(0, steps * size, size):
+        places = order[begin : begin + size]
+        share = group.share(len(places))
+        mine = slice(begin + share.start, begin + share.stop)
+        crops = random_crops(split, places, crop_scale, device, share)
+        if crops is not None and not views:
+            inputs = crops
+        else:
+            inputs = fetch_inputs(split, order[mine], device_order[mine], device)
+        yield Fed(inputs, device_order[begin : begin + size], flips[mine] if split.is_images else None, crops)
+
+
+def random_crops(
+    split: Split, index: Tensor, scale: float | None, device: torch.device, share: Share | None = None
+) -> Tensor | None:
     """Return random boxes cut from the photos of ``index`` (B,), on the device.
 
     Args:
@@ -47,13 +98,14 @@ def random_crops(split: Split, index: Tensor, scale: float | None, device: torch
         index: (B,) positions in it, on the host.
         scale: least share of a photo's area, up to 1; None cuts nothing.
         device: where the boxes go.
+        share: of ``index``, which of them are wanted; None for all.
 
     Returns:
         None where the split has no photos, or nothing is cut.
     """
     if split.sources is None or scale is None:
         return None
-    return split.gather_crops(index, scale, device)
+    return split.gather_crops(index, scale, device, share)
 
 
 def mirrored_inputs(bundle: Bundle, seed: int, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from plml.compiling import begin_pass
 from plml.config import Precision
+from plml.distributed.group import ALONE, Group
 from plml.heartbeat import beat
 from plml.models import Classifier
 from plml.numerics import autocast, set_rounding
@@ -32,7 +33,14 @@ def pass_size(shape: torch.Size, device: torch.device) -> int:
 
 # Not inference mode: methods keep what they are given here and compute gradients with it.
 @torch.no_grad()
-def score(network: Classifier, count: int, fetch: Callable[[Tensor], Tensor], *, precision: Precision) -> Tensor:
+def score(
+    network: Classifier,
+    count: int,
+    fetch: Callable[[Tensor], Tensor],
+    *,
+    precision: Precision,
+    group: Group = ALONE,
+) -> Tensor:
     """Return logits (N, L) float32, on the network's device; leaves the network in evaluation mode.
 
     Args:
@@ -40,16 +48,19 @@ def score(network: Classifier, count: int, fetch: Callable[[Tensor], Tensor], *,
         count: N.
         fetch: gives the inputs at positions (B,), on the network's device.
         precision: as in training.
+        group: processes that share the passes; each pass is that of one process, so its rounding is the same.
     """
     device = next(network.parameters()).device
     set_rounding(device, precision)
     network.eval()
     size = pass_size(fetch(torch.arange(1)).shape[1:], device)
-    rows = []
-    for index in torch.arange(count).split(size):
+    passes = torch.arange(count).split(size)
+    share = group.share(len(passes))
+    rows = [torch.empty(0, network.head.num_classes, device=device)]
+    for index in passes[share.start : share.stop]:
         beat()
         inputs = fetch(index)
         begin_pass(device)
         with autocast(device, precision):
             rows.append(network(inputs).logits.float())
-    return torch.cat(rows)
+    return group.gather_rows(torch.cat(rows), share.start * size, count)

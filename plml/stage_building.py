@@ -1,7 +1,7 @@
 """Everything a stage of training works with, built from its configuration: network, loss, optimiser, validation."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from plml.auxiliary import Auxiliary, build_auxiliary
 from plml.config import TrainConfig
 from plml.data.bundle import Bundle
+from plml.distributed.group import Group
 from plml.errors import ConfigError
 from plml.evaluation import Validation
 from plml.labels import LabelInfo
@@ -71,26 +72,27 @@ def training_stages(config: TrainConfig, bundle: Bundle, first: Bundle | None) -
 
 def build_stage(
     config: TrainConfig,
-    stage: Stage,
+    stages: Sequence[Stage],
     number: int,
     device: torch.device,
+    group: Group,
     *,
     chosen: Mapping[str, Any] | None,
-    is_last: bool,
 ) -> BuiltStage:
     """Build a stage.
 
     Args:
         config: what to train.
-        stage: its data, rate and batch size.
-        number: of the stage, from 0.
+        stages: of the training, in order.
+        number: of the stage to build, from 0.
         device: where to train.
+        group: the processes that train together.
         chosen: the checkpoint that the earlier stage chose, whose head and method's state go on; None for the first.
-        is_last: whether this is the stage that the optimiser's settings are meant for.
 
     Raises:
         ConfigError: the examples do not fill one batch, or the criterion cannot judge this validation split.
     """
+    stage = stages[number]
     bundle = stage.bundle
     array = bundle.train.array
     shape = (array.shape[3], *array.shape[1:3]) if bundle.train.is_images else (array.shape[1],)
@@ -106,10 +108,11 @@ def build_stage(
         earlier.load_state_dict(chosen["method"])
         method.continue_from(earlier)
     model, method = model.to(device), method.to(device)
+    group.prepare(model)
     auxiliary = _build_auxiliary(config, labels, number, device)
     steps = _steps_per_epoch(len(bundle.train), stage.batch_size, drop_last=config.optim.drop_last)
     optim = config.optim
-    if not is_last:  # LinearInit's first stage has a fixed rate of its own
+    if number < len(stages) - 1:  # LinearInit's first stage has a fixed rate of its own
         fixed = {"schedule": "constant", "schedule_epochs": None, "warmup_epochs": 0, "head_lr_mult": 1.0}
         optim = optim.model_copy(update=fixed)
     groups = model.param_groups(stage.lr, optim.head_lr_mult) + method.param_groups(stage.lr)
@@ -118,7 +121,7 @@ def build_stage(
     optimization = Optimization(optim, stage.lr, groups, steps, stage.epochs)
     average = build_average(config.optim, model)
     stop_rule = make_stop_rule(config.stopping.rule, patience=config.stopping.patience)
-    step = TrainingStep(config, model, method, auxiliary, optimization, average, bundle.flip)
+    step = TrainingStep(config, model, method, auxiliary, optimization, average, bundle.flip, group)
     validation = Validation.of(bundle.val, device, bundle.expected_positives)
     validation.judge(config.choosing, config.data.observation)  # refuses what it cannot do before compute
     observed = bundle.train.observed.to(device)

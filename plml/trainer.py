@@ -8,6 +8,7 @@ the same folder goes on, bit for bit on CPU.
 import math
 import time
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,16 @@ from torch import Tensor
 from plml.auxiliary import Auxiliary
 from plml.config import TrainConfig
 from plml.data.bundle import Bundle, Split
-from plml.device import pick_device
 from plml.diagnostics import label_correction
+from plml.distributed.group import ALONE, Group
 from plml.errors import DivergenceError
 from plml.evaluation import epoch_test_figures, test_result
-from plml.feeding import fetch_inputs, mirrored_inputs, random_crops, training_order
+from plml.feeding import batches, fetch_inputs, mirrored_inputs, training_order
 from plml.host_memory import keep_freed_memory
 from plml.methods import Method
 from plml.models import Classifier
 from plml.pace import Pace
 from plml.report import EpochReport
-from plml.run_folder import RunFolder
 from plml.scoring import score
 from plml.stage import derive_seed
 from plml.stage_building import build_stage, training_stages
@@ -42,6 +42,7 @@ class Trainer:
         folder: keeps checkpoints, scores and metrics; an earlier run of the same configuration is continued.
         stage_bundle: features of the same splits, for the first stage of ``mode: linear_init``.
         keep_epochs: leave a checkpoint of every epoch in the folder, not only of the chosen one.
+        group: processes that train together, see :mod:`plml.distributed`; every one has a trainer of its own.
 
     Attributes:
         history: every report so far, those before an interruption included.
@@ -60,9 +61,10 @@ class Trainer:
         *,
         stage_bundle: Bundle | None = None,
         keep_epochs: bool = False,
+        group: Group = ALONE,
     ) -> None:
-        self.config, self.keep_epochs = config, keep_epochs
-        self.device = pick_device(config.device)
+        self.config, self.keep_epochs, self.group = config, keep_epochs, group
+        self.device = group.device(config)
         self.stages = training_stages(config, bundle, stage_bundle)
         self.history: list[EpochReport] = []
         self.progress = 0.0
@@ -70,10 +72,10 @@ class Trainer:
         self.finished = False
         self.recorded_epochs = 0
         self.in_epoch = False  # whether weights and state are those of no complete epoch
-        self.files = RunFolder(folder, config, bundle)
+        self.files = group.open_run(config, bundle, folder)
         self.pace = Pace()
         self._start_stage(0)
-        record = self.files.open(self.device)
+        record = group.from_leader(lambda: self.files.open(self.device))
         if record is not None:
             self._resume(record)
 
@@ -87,6 +89,8 @@ class Trainer:
         if self.device.type == "cpu":
             keep_freed_memory()
         while not self.finished:
+            self.group.begin_epoch(self.files)
+            self.group.agree(self.method, self.auxiliary)
             began = time.perf_counter()
             torch.manual_seed(derive_seed(self.config.seed, "epoch", self.epoch))
             try:
@@ -95,7 +99,8 @@ class Trainer:
                     split = self.stage.bundle.train
                     train |= label_correction(self.method, split, self.scores(split))
                 logits = self.scores(self.stage.bundle.val)
-                [(figures, value)] = self.validation.figures(logits[None], [self.config])
+                judge = partial(self.validation.figures, logits[None], [self.config])
+                [(figures, value)] = self.group.from_leader(judge)
                 report = self.end_epoch(train, logits, {**figures, **self._test_by_epoch()}, value, began)
             except DivergenceError:
                 self.files.write_kept()
@@ -112,10 +117,8 @@ class Trainer:
         """Build network, method and optimiser of a stage; a later stage takes the head the earlier one chose."""
         self.stage_number, self.stage = number, self.stages[number]
         self.stage_start = sum(stage.epochs for stage in self.stages[:number])
-        chosen = self.files.read_best() if number > 0 else None
-        built = build_stage(
-            self.config, self.stage, number, self.device, chosen=chosen, is_last=number == len(self.stages) - 1
-        )
+        chosen = self.group.from_leader(self.files.read_best) if number > 0 else None
+        built = build_stage(self.config, self.stages, number, self.device, self.group, chosen=chosen)
         self.model: Classifier = built.model
         self.method: Method = built.method
         self.auxiliary: Auxiliary | None = built.auxiliary
@@ -135,29 +138,23 @@ class Trainer:
 
     def _train_epoch(self) -> dict[str, float]:
         """One pass over the training split; nothing is read back from the device before its end."""
-        split, size = self.stage.bundle.train, self.stage.batch_size
         order, flips = self.order()
         self.begin_epoch()
         lr = self.optimization.lr
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         auxiliary = torch.zeros((), dtype=torch.float64, device=self.device)
         seen = 0
-        device_order, flips = order.to(self.device), flips.to(self.device)  # once an epoch, not once a step
-        for number in range(self.steps_per_epoch):
-            places = slice(number * size, (number + 1) * size)
-            index = device_order[places]
-            crops = random_crops(split, order[places], self.config.data.crop_scale, self.device)
-            if crops is not None and not self.step.views:
-                inputs = crops
-            else:
-                inputs = fetch_inputs(split, order[places], index, self.device)
-            mirrored = flips[places] if split.is_images else None
-            loss, beside = self.step(inputs, self.observed[index], index, mirrored, crops)
-            count = len(order[places])
+        crop_scale, views = self.config.data.crop_scale, self.step.views > 0
+        fed_batches = batches(
+            self.stage, order, flips, self.steps_per_epoch, self.device, self.group, crop_scale=crop_scale, views=views
+        )
+        for number, fed in enumerate(fed_batches, start=1):
+            loss, beside = self.step(fed.inputs, self.observed[fed.index], fed.index, fed.flips, fed.crops)
+            count = len(fed.index)
             total += loss * count
             auxiliary += beside * count
             seen += count
-            self.progress = (number + 1) / self.steps_per_epoch
+            self.progress = number / self.steps_per_epoch
         extra = {f"train/{self.auxiliary.name}": auxiliary / seen} if self.auxiliary else {}
         return self.train_figures(total / seen, lr, extra)
 
@@ -188,7 +185,8 @@ class Trainer:
         """
         self.method.on_epoch_end(self.epoch - self.stage_start, lambda: self._training_scores("end"))
         figures = {"train/loss": loss, **{f"train/{k}": v for k, v in self.method.diagnostics().items()}, **extra}
-        read = torch.stack([value.detach().double().to(self.device) for value in figures.values()]).tolist()
+        told = torch.stack([value.detach().double().to(self.device) for value in figures.values()])
+        read = self.group.from_leader(told.tolist)
         if not math.isfinite(read[0]):
             raise DivergenceError(f"the training loss is {read[0]} in epoch {self.epoch} (learning rate {lr:g})")
         return {**dict(zip(figures, read, strict=True)), "train/lr": lr}
@@ -202,6 +200,7 @@ class Trainer:
             len(split),
             lambda index: fetch_inputs(split, index, index.to(self.device), self.device),
             precision=self.config.precision,
+            group=self.group,
         )
 
     def _test_by_epoch(self) -> dict[str, float]:
@@ -216,7 +215,7 @@ class Trainer:
         """Return logits (N, L) of the training split, flipped at random as in training, in evaluation mode."""
         bundle = self.stage.bundle
         fetch = mirrored_inputs(bundle, derive_seed(self.config.seed, "scores", self.epoch, when), self.device)
-        return score(self.model, len(bundle.train), fetch, precision=self.config.precision)
+        return score(self.model, len(bundle.train), fetch, precision=self.config.precision, group=self.group)
 
     def end_epoch(
         self, train: dict[str, float], logits: Tensor, figures: dict[str, float], value: float, began: float
@@ -278,9 +277,9 @@ class Trainer:
         """Score test once, with the weights of the chosen epoch, and write ``result.json``."""
         bundle = self.stage.bundle
         if val_logits is None:
-            chosen = self.files.read_best()
+            chosen = self.group.from_leader(lambda: self.files.read_best()["model"])
             current = {key: value.clone() for key, value in self.evaluated.state_dict().items()}
-            self.evaluated.load_state_dict(chosen["model"])
+            self.evaluated.load_state_dict(chosen)
             val_logits, test_logits = self.scores(bundle.val), self.scores(bundle.test)
             self.evaluated.load_state_dict(current)
         else:

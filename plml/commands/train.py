@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,10 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from plml.cli import DONE, INTERRUPTED
+from plml.cli import DONE, FAILED, INTERRUPTED
 from plml.config import TrainConfig, load_config
 from plml.data.load import load_bundle
 from plml.device import pick_device
+from plml.distributed import ALONE, DeviceGroupError, Group, open_group
+from plml.distributed.opening import check_devices
 from plml.interrupt import stop_request
 from plml.matrix_figure import draw_matrices
 from plml.models.weights import find_weights
@@ -27,7 +30,7 @@ console = Console(highlight=False, soft_wrap=True)
 def run(options: argparse.Namespace) -> int:
     """Train ``options.config`` with its assignments applied; return an exit code."""
     config = load_config(options.config, options.assignments)
-    pick_device(config.device)
+    check_devices(config, options.devices)
     if options.tracking_uri:
         check_uri(options.tracking_uri)
     if options.download and config.model.weights:
@@ -35,12 +38,21 @@ def run(options: argparse.Namespace) -> int:
     folder = Path(options.output_dir or Path("runs") / f"{config.method['name']}-{config.fingerprint[:8]}")
     if options.fresh and (folder / "config.yaml").is_file():
         shutil.rmtree(folder)
-    trainer = open_trainer(config, folder, progress=console.is_terminal)
+    try:
+        with open_group(config, options.devices) as group:
+            return _train(config, folder, options.tracking_uri, group)
+    except DeviceGroupError as error:
+        sys.stderr.write(f"error: {error}; the same command goes on from the last record\n")
+        return FAILED
+
+
+def _train(config: TrainConfig, folder: Path, tracking_uri: str | None, group: Group) -> int:
+    trainer = open_trainer(config, folder, progress=console.is_terminal, group=group)
     console.print(f"{config.method['name']} on {config.data.name} ({config.data.observation['name']}), {config.mode}")
     console.print(f"run folder: {folder}")
     if trainer.history and not trainer.finished:
         console.print(f"going on after epoch {trainer.history[-1].epoch}")
-    tracking = _track(options.tracking_uri, config, trainer) if options.tracking_uri else nullcontext(None)
+    tracking = _track(tracking_uri, config, trainer) if tracking_uri else nullcontext(None)
     drawn = trainer.recorded_epochs
     with tracking as logger, stop_request() as stop, _bar(config, trainer) as show:
         for report in trainer.epochs():
@@ -66,15 +78,15 @@ def _draw(trainer: Trainer, drawn: int) -> int:
     return recorded
 
 
-def open_trainer(config: TrainConfig, folder: Path, *, progress: bool = False) -> Trainer:
+def open_trainer(config: TrainConfig, folder: Path, *, progress: bool = False, group: Group = ALONE) -> Trainer:
     """Load the data that ``config.mode`` needs and open (or continue) the run in ``folder``."""
     device = pick_device(config.device)
     bundle = load_bundle(config, device=device, progress=progress)
     if config.mode != "linear_init":
-        return Trainer(config, bundle, folder)
+        return Trainer(config, bundle, folder, group=group)
     stage = config.model_copy(update={"mode": "linear", "linear_init": None})
     features = load_bundle(stage, device=device, progress=progress)
-    return Trainer(config, bundle, folder, stage_bundle=features)
+    return Trainer(config, bundle, folder, stage_bundle=features, group=group)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plml.data.share import Share
 from plml.data.source_images import SourceImages
 
 
@@ -55,15 +56,16 @@ class Split:
         np.take(self.array, rows, axis=0, out=taken.numpy(), mode="clip")
         return taken.permute(0, 3, 1, 2) if self.is_images else taken
 
-    def gather_crops(self, index: Tensor, min_scale: float, device: torch.device) -> Tensor:
+    def gather_crops(self, index: Tensor, min_scale: float, device: torch.device, share: Share | None = None) -> Tensor:
         """Return a random crop of each image at ``index`` (B,), cut from ``sources``: uint8 (B, C, H, W) on ``device``.
 
-        The crops are those of RandomResizedCrop, of at least ``min_scale`` of the area, as large as the images of
-        ``array``. They are drawn from torch's default CPU generator.
+        With ``share`` they are drawn for all of ``index`` and cut for that part of it. The crops are those of
+        RandomResizedCrop, of at least ``min_scale`` of the area, as large as the images of ``array``. They are drawn
+        from torch's default CPU generator.
         """
         if self.sources is None:
             raise ValueError("this split has no images at source scale")
-        return self.sources.random_crops(self.rows[index.numpy()], min_scale, self.array.shape[1], device)
+        return self.sources.random_crops(self.rows[index.numpy()], min_scale, self.array.shape[1], device, share)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from plml.data.groups import Change, change_in_groups, for_all
 from plml.data.photometric import brightness, contrast, saturation, sharpness
+from plml.data.share import Share
 
 NUM_CHANGES = 2
 STRENGTH = 9 / 30
@@ -25,13 +26,14 @@ _BITS = 8 - 4 * STRENGTH  # that Posterize keeps, to be rounded
 _SOLARIZE = 255 * (1 - STRENGTH)  # from here on Solarize inverts
 
 
-def rand_augment(images: Tensor) -> Tensor:
+def rand_augment(images: Tensor, share: Share | None = None) -> Tensor:
     """Return uint8 images (B, 1 or 3, H, W), each changed twice at random; drawn from torch's default CPU generator."""
+    share = share or Share.all_of(len(images))
     changed = images.clone()
     for _ in range(NUM_CHANGES):
-        names = torch.randint(len(NAMES), (len(images),))
-        signs = torch.where(torch.rand(len(images)) <= 0.5, -1.0, 1.0)
-        apply_changes(changed, names, signs)
+        names = torch.randint(len(NAMES), (share.whole,))
+        signs = torch.where(torch.rand(share.whole) <= 0.5, -1.0, 1.0)
+        apply_changes(changed, share.of(names), share.of(signs))
     return changed
 
 

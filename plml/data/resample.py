@@ -56,6 +56,8 @@ def resized_boxes(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tenso
     Returns:
         (B, C, *size) uint8, on the images' device.
     """
+    if not len(images):
+        return images.new_empty(0, images.shape[1], *size)
     if images.device.type == "cpu":
         return torch.cat(
             [

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plml.data.resample import draw_boxes, resized, resized_boxes
+from plml.data.share import Share
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class SourceImages:
         width, height = self.sizes[row]
         return self.pixels[self.offsets[row] : self.offsets[row + 1]].reshape(height, width, 3)
 
-    def random_crops(self, rows: NDArray[np.int64], min_scale: float, size: int, device: torch.device) -> Tensor:
+    def random_crops(
+        self, rows: NDArray[np.int64], min_scale: float, size: int, device: torch.device, share: Share | None = None
+    ) -> Tensor:
         """Return a random box of each image in ``rows`` (B,), stretched to a square: RandomResizedCrop of the photo.
 
         Args:
@@ -41,12 +44,17 @@ class SourceImages:
             min_scale: smallest share of the area.
             size: side of the result.
             device: where the boxes are stretched; only their pixels, uint8, go there.
+            share: of ``rows``, which of them are wanted; boxes are drawn for all.
 
         Returns:
-            uint8 (B, 3, size, size) on ``device``. Boxes are drawn from torch's default CPU generator.
+            uint8 (B, 3, size, size) of the share, on ``device``. Boxes are drawn from torch's default CPU generator.
         """
         widths, heights = torch.from_numpy(self.sizes[rows]).unbind(1)
         boxes = draw_boxes(heights, widths, min_scale)
+        if share is not None:
+            boxes, rows = share.of(boxes), rows[share.start : share.stop]
+        if not len(rows):
+            return torch.empty(0, 3, size, size, dtype=torch.uint8, device=device)
         cut = [self._cut(int(row), box) for row, box in zip(rows, boxes.tolist(), strict=True)]
         if device.type == "cpu":
             return torch.cat([resized(torch.from_numpy(box).permute(2, 0, 1)[None], (size, size)) for box in cut])

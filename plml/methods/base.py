@@ -33,6 +33,7 @@ class Method(nn.Module):
         needs_expected_positives: the method uses ``labels.expected_positives``.
         needs_images: the method wants images (augmented views, maps), so mode ``linear`` has nothing for it.
         needs_class_weights: the method uses ``out.class_weights``, which not every head has.
+        needs_maps: the method uses ``out.maps``; on several devices only then are they there.
         views: augmented views of each image whose pooled features the method wants in ``out.views``.
         stackable: K of them can be trained at once (:mod:`plml.population`), because steps need nothing but logits,
             labels and the method's own state, which they change in place.
@@ -46,6 +47,7 @@ class Method(nn.Module):
     needs_expected_positives: ClassVar[bool] = False
     needs_images: ClassVar[bool] = False
     needs_class_weights: ClassVar[bool] = False
+    needs_maps: ClassVar[bool] = False
     views: ClassVar[int] = 0
     stackable: ClassVar[bool] = True
 

@@ -84,6 +84,7 @@ class Cones(Method, name="cones"):
     needs_positives = False
     needs_negatives = True
     needs_class_weights = True
+    needs_maps = True
     stackable = False  # k-means works on the host
 
     confidence: Tensor
