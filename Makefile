@@ -4,7 +4,7 @@ BIN := .venv/bin
 STUDY ?= digits
 READY := .venv/.ready
 
-.PHONY: study test bench lint types setup test-cluster chaos test-browser lock clean
+.PHONY: study test bench lint types setup test-cluster chaos test-browser audit fuzz lock clean
 
 study: $(READY)
 	$(BIN)/python tune/run.py --study $(STUDY)
@@ -31,6 +31,17 @@ chaos: $(READY)
 
 test-browser: $(READY)
 	$(BIN)/pytest -q -m browser
+
+# Fails as well when a package could not be looked up: what was not audited is not safe.
+audit: $(READY)
+	$(BIN)/bandit -q -c pyproject.toml -r plml tune ablations benchmarks
+	$(BIN)/pip-audit -r requirements.lock --no-deps --disable-pip --strict --progress-spinner off || \
+		{ echo "audit: pip-audit failed; the packages of requirements.lock are not all known to be safe" >&2; exit 1; }
+
+# Damaged files for every loader: FUZZ_SECONDS for each of about 80 targets; the figures go to fuzz.jsonl.
+FUZZ_SECONDS ?= 30
+fuzz: $(READY)
+	PLML_FUZZ_SECONDS=$(FUZZ_SECONDS) PLML_FUZZ_REPORT=fuzz.jsonl $(BIN)/pytest -q --maxfail 1000 tests/security -k fuzz
 
 setup: $(READY)
 

@@ -150,7 +150,7 @@ def read_yaml(text: str, source: str = "") -> Any:
     """Parse YAML text safely (no object construction); raise ConfigError naming ``source`` and the line."""
     head = f"{source}: " if source else ""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader # nosec B506
     except ConfigError as error:
         raise ConfigError(f"{head}{error}") from None
     except yaml.YAMLError as error:

@@ -30,7 +30,7 @@ def commit() -> str | None:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(  # noqa: S603 - fixed arguments
+        done = subprocess.run(  # noqa: S603 - fixed arguments # nosec B607
             ["git", "-C", str(ROOT), *arguments],  # noqa: S607 - whichever git the user has
             capture_output=True,
             text=True,

@@ -50,4 +50,4 @@ class Relaunch:
         sys.stderr.flush()
         os.environ[COUNTER] = str(self._count + 1)
         command = [argument for argument in sys.orig_argv if argument not in ONCE]
-        os.execv(sys.executable, command)  # noqa: S606 - the command that the user gave
+        os.execv(sys.executable, command)  # noqa: S606 - the command that the user gave # nosec B606

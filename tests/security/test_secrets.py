@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -213,10 +214,14 @@ def command_lines(pid: int) -> str:
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("given", ["environment", "file"])
-def test_a_study_on_a_database_leaves_its_password_nowhere(database: Database, tmp_path: Path, given: str) -> None:
+def test_a_study_on_a_database_leaves_its_password_nowhere(
+    database: Database, tmp_path: Path, given: str, request: pytest.FixtureRequest
+) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    environment = {**os.environ, "HOME": str(home), "RAY_TMPDIR": str(tmp_path / "ray"), "NO_COLOR": "1"}
+    ray = Path(tempfile.mkdtemp(prefix="plml-ray-", dir="/tmp"))  # a short path: Ray's sockets lie in it
+    request.addfinalizer(lambda: shutil.rmtree(ray, ignore_errors=True))
+    environment = {**os.environ, "HOME": str(home), "RAY_TMPDIR": str(ray), "NO_COLOR": "1"}
     for name in ("PGPASSWORD", "PGPASSFILE"):
         environment.pop(name, None)
     if given == "environment":
@@ -249,6 +254,8 @@ def test_a_study_on_a_database_leaves_its_password_nowhere(database: Database, t
     assert database.password not in seen + told
     expected = [home / ".pgpass"] if given == "file" else []
     assert files_with(tmp_path, database.password) == expected
+    assert files_with(ray, "small")  # the logs of Ray are there, and searched
+    assert not files_with(ray, database.password)
     for name in ("optuna", "mlflow"):
         assert tables_with(database, name, "small")  # the search finds what is there
         assert not tables_with(database, name, database.password)
