@@ -107,7 +107,7 @@ def _result_map(row: Row) -> float | None:
 def render(board: Leaderboard, limit: int = TABLE_ROWS) -> Table:
     """Return the table that is printed at the end: the first ``limit`` trials, columns that do not vary left out."""
     best_runs = {row.key for row in board.best_of_each}
-    chosen = board.best.selected_by if board.best else ""
+    chosen = f" and are chosen by {board.best.selected_by}" if board.best else ""
     title = f"{board.study}: {len(board.ranked)} complete of {len(board.rows)} trials"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("rank", "trial", "method"):
@@ -131,7 +131,7 @@ def render(board: Leaderboard, limit: int = TABLE_ROWS) -> Table:
         table.add_row(*(escape(cell) for cell in cells), state, style=style, end_section=place == len(board.ranked))
     hidden = len(board.rows) - len(shown)
     table.caption = (
-        f"bold: best of each method; epochs count from 0 and are chosen by {chosen}; test labels choose nothing"
+        f"bold: best of each method; epochs count from 0{chosen}; test labels choose nothing"
         + ("; clean labels are more than a partial label setting has" if board.chosen_by_clean_labels else "")
         + (f"; {hidden} more in leaderboard.csv" if hidden else "")
     )

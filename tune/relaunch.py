@@ -23,12 +23,13 @@ class Relaunch:
     def __init__(self) -> None:
         self._count = int(os.environ.get(COUNTER, "0"))
         children = [(child.name(), child) for child in psutil.Process().children()]
-        self._keepers = [(name, child) for name, child in children if name in KEEPERS]
+        # After a new start those that died before are still there as zombies.
+        self._keepers = [(name, child) for name, child in children if name in KEEPERS and _lives(child)]
 
     def dead(self) -> str | None:
         """Return the name of a process that has died; None if all live."""
         for name, keeper in self._keepers:
-            if not keeper.is_running() or keeper.status() == psutil.STATUS_ZOMBIE:
+            if not _lives(keeper):
                 return name
         return None
 
@@ -51,3 +52,10 @@ class Relaunch:
         os.environ[COUNTER] = str(self._count + 1)
         command = [argument for argument in sys.orig_argv if argument not in ONCE]
         os.execv(sys.executable, command)  # noqa: S606 - the command that the user gave # nosec B606
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -30,6 +30,10 @@ class PrunerScheduler(FIFOScheduler):
         del metric, mode, spec
         return True
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles it beside its results; nobody reads that file."""
+        return {}
+
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
         """Return the next trial that waits, unless everything is to stop."""
         if self.stopper.asked():

@@ -6,13 +6,13 @@ that waits for a file system, a driver or a lock, or was stopped.
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from plml.heartbeat import last_beat
 from tune.relaunch import Relaunch
 from tune.searcher import TrialSource
 from tune.stopping import Stopper
@@ -65,20 +65,16 @@ class Vigil(Callback):
                 self._seen[trial.trial_id] = (None, now)
                 ray.kill(trial.temporary_state.ray_actor)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles it beside its results; nobody reads that file."""
+        return {}
+
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note that things go on."""
         del iteration, trials, trial, info
         self._relaunch.note_progress()
 
     def _news_of(self, trial: Trial, now: float) -> tuple[object, float]:
-        sign = [_last_beat(folder) for folder in self.source.folders(trial.trial_id)]
+        sign = [last_beat(folder) for folder in self.source.folders(trial.trial_id)]
         before = self._seen.get(trial.trial_id)
         return before if before is not None and before[0] == sign else (sign, now)
-
-
-def _last_beat(folder: Path) -> int | None:
-    """Return when a run folder last showed life, on whatever clock; None: never."""
-    try:
-        return (folder / ".alive").stat().st_mtime_ns
-    except OSError:
-        return None
