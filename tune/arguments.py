@@ -29,7 +29,9 @@ def address(text: str) -> str:
 
 def add_size(group: Any) -> None:
     """Add what one training occupies."""
-    group.add_argument("--gpus-per-trial", type=float, metavar="G", help="0, a fraction, or 1")
+    group.add_argument(
+        "--gpus-per-trial", type=float, metavar="G", help="0, a fraction, 1, or so many that train it together"
+    )
     group.add_argument("--cpus-per-trial", type=int, metavar="C")
     group.add_argument("--max-concurrent", type=int, metavar="M", help="trainings at once; default: as many as fit")
 

@@ -1,11 +1,10 @@
 """Ray: start it, size it, run trials on it, and leave nothing behind."""
 
 import logging
-import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,7 @@ class Plan:
 
     Attributes:
         cpu: processor cores of one trial.
-        gpu: GPUs of one trial; a fraction shares one.
+        gpu: GPUs of one trial; a fraction shares one, two and more train it together.
         concurrent: trials at once.
         cpus: cores there are.
         gpus: GPUs there are.
@@ -75,8 +74,17 @@ class Plan:
         return f"{self.concurrent} at once, each {self.cpu} CPU{gpu} (there are {have})"
 
 
-def make_plan(resources: ResourcesConfig, cpus: float, gpus: float, *, own: bool = True) -> Plan:
+def make_plan(
+    resources: ResourcesConfig, cpus: float, gpus: float, *, own: bool = True, nodes: Sequence[float] | None = None
+) -> Plan:
     """Return how many trials fit at once, on this machine (``own``) or on a cluster that is running.
+
+    Args:
+        resources: of a trial.
+        cpus: cores there are.
+        gpus: GPUs there are.
+        own: see :class:`Plan`.
+        nodes: GPUs of each machine of the cluster; None: they are all in this one.
 
     Raises:
         ConfigError: not even one trial fits.
@@ -88,10 +96,29 @@ def make_plan(resources: ResourcesConfig, cpus: float, gpus: float, *, own: bool
         raise ConfigError(f"resources.gpu: a trial asks for {gpu:g} GPU, and there are {gpus:g}")
     fits = int(cpus // resources.cpu)
     if gpu:
-        # Ray puts fractions of different devices together; trials that share a device must fit on it whole.
-        fits = min(fits, int(gpus) * math.floor(1 / gpu + 1e-9))
+        # Ray puts fractions of different devices together.
+        fits = min(fits, trials_at_once(gpu, [gpus] if nodes is None else nodes))
     wanted = fits if resources.max_concurrent == "auto" else resources.max_concurrent
     return Plan(resources.cpu, gpu, max(1, min(wanted, fits)), cpus, gpus, own, resources.hang_timeout)
+
+
+def trials_at_once(gpu: float, nodes: Sequence[float]) -> int:
+    """Return how many trials of ``gpu`` > 0 GPUs each fit on machines with ``nodes`` GPUs.
+
+    Trials that share a device must fit on it whole, and devices that share a trial are on one machine.
+
+    Raises:
+        ConfigError: no machine has enough for one.
+    """
+    if gpu <= 1:
+        a_device = int(1 / gpu + 1e-9)
+        return a_device * sum(int(there) for there in nodes)
+    fits = sum(int(there // gpu) for there in nodes)
+    if not fits:
+        raise ConfigError(
+            f"resources.gpu: a trial asks for {gpu:g} GPU of one machine, and no machine has more than {max(nodes):g}"
+        )
+    return fits
 
 
 def local_resources() -> tuple[float, float]:
@@ -162,7 +189,8 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
     try:
         if plan is None:
             total = ray.cluster_resources()
-            plan = make_plan(resources, total.get("CPU", 0.0), total.get("GPU", 0.0), own=False)
+            nodes = [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
+            plan = make_plan(resources, total.get("CPU", 0.0), total.get("GPU", 0.0), own=False, nodes=nodes)
         yield plan
     finally:
         ray.shutdown()

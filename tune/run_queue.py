@@ -142,7 +142,7 @@ class RunQueue(TrialSource):
             folder=str(run.folder),
             tracking_uri=self.keeper.uri if run_id else None,
             run_id=run_id,
-            gpu_fraction=self.gpu,
+            gpus=self.gpu,
             key=run.key,
         )
 

@@ -198,7 +198,7 @@ class LedgerSearcher(TrialSource):
             seeds=tuple(study.seeds or ()),
             tracking_uri=self.runs.uri if run_id else None,
             run_id=run_id,
-            gpu_fraction=self.gpu,
+            gpus=self.gpu,
             system_metrics=study.track.system_metrics,
             keep_epochs=study.track.checkpoints == "every_epoch",
             key=asked.key,
@@ -360,7 +360,9 @@ def crew_limit(config: StudyConfig, n_trials: int, *, concurrent: int, gpu: floa
 
 
 def most_in_crew(resources: ResourcesConfig, *, gpu: float) -> int:
-    """Return how many runs of known configurations a worker may train at once."""
+    """Return how many runs of known configurations a worker may train at once; one if several GPUs share it."""
+    if gpu > 1:
+        return 1
     if resources.population != "auto":
         return resources.population
     return CREW_ON_GPU if gpu else CREW_ON_CPU

@@ -57,7 +57,9 @@ class ResourcesConfig(Strict):
     """What one trial occupies, and how many run at once."""
 
     cpu: Count = 1
-    gpu: Literal["auto"] | Annotated[float, Field(ge=0)] = Field("auto", description="auto: one where there is one")
+    gpu: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        "auto", description="auto: one where there is one; 2 and more train a trial together"
+    )
     max_concurrent: Literal["auto"] | Count = "auto"
     population: Literal["auto"] | Count = Field(
         "auto", description="trials of mode linear that a worker trains at once; 1: one after another"
@@ -74,9 +76,9 @@ class ResourcesConfig(Strict):
 
     @field_validator("gpu")
     @classmethod
-    def _one_device(cls, value: Any) -> Any:
-        if value != "auto" and value > 1:
-            raise ValueError(f"a trial trains on one GPU or a fraction of one, got {value:g}")
+    def _whole_devices(cls, value: Any) -> Any:
+        if value != "auto" and value > 1 and value != int(value):
+            raise ValueError(f"a trial trains on a fraction of a GPU, or on whole ones, got {value:g}")
         return value
 
 

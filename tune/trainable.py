@@ -25,12 +25,14 @@ from plml.config import TrainConfig, make_config
 from plml.data.bundle import Bundle
 from plml.data.load import load_bundle
 from plml.device import pick_device
+from plml.distributed import ALONE, Group
 from plml.errors import ConfigError, DamagedError, DivergenceError, PlmlError, nearest
 from plml.heartbeat import show_life_in
 from plml.report import EpochReport
 from plml.storage import storage_trouble
 from plml.tracking import RunLogger, system_load
 from plml.trainer import Trainer
+from tune.devices import trial_group
 from tune.repeats import Repeats
 
 Outcome = Literal["running", "complete", "diverged", "out_of_memory", "rejected", "broken", "storage"]
@@ -50,7 +52,7 @@ class Task:
         seeds: the trial trains once with each, and its figures are their means; empty: the configuration's own.
         tracking_uri: MLflow store, or None.
         run_id: MLflow run to write to, or None.
-        gpu_fraction: share of the GPU's memory that the trial may take, in (0, 1], or 0 without GPU.
+        gpus: share of the GPU's memory that the trial may take, in (0, 1]; 0 without GPU; so many GPUs from 2 on.
         system_metrics: log the load of processor, memory and GPU.
         key: of the trial, where several are trained together.
         keep_epochs: leave a checkpoint of every epoch in the run folder.
@@ -63,7 +65,7 @@ class Task:
     seeds: tuple[int, ...] = ()
     tracking_uri: str | None = None
     run_id: str | None = None
-    gpu_fraction: float = 0.0
+    gpus: float = 0.0
     system_metrics: bool = False
     key: str = ""
     keep_epochs: bool = False
@@ -161,7 +163,8 @@ def _train_in_memory(task: Task, folder: Path, report: Callable[[TrialReport], N
     """Train; if memory runs out, wait for that of a trial before to come free and go on from the last epoch."""
     for pause in (SECOND_TRY_S, 0.0):
         try:
-            _train(task, folder, report)
+            with trial_group(task.tree, task.gpus) as group:
+                _train(task, folder, report, group)
             return
         except Exception as error:
             if not is_out_of_memory(error):
@@ -173,8 +176,8 @@ def _train_in_memory(task: Task, folder: Path, report: Callable[[TrialReport], N
     report(TrialReport("out_of_memory", detail=detail))
 
 
-def _train(task: Task, folder: Path, report: Callable[[TrialReport], None]) -> None:
-    run = open_run(task, folder)
+def _train(task: Task, folder: Path, report: Callable[[TrialReport], None], group: Group) -> None:
+    run = open_run(task, folder, group)
     logger = RunLogger(task.tracking_uri, task.run_id)
     best: list[tuple[int, float]] = []
     for past in run.history:
@@ -194,27 +197,29 @@ def _train(task: Task, folder: Path, report: Callable[[TrialReport], None]) -> N
             told = True
 
 
-def open_run(task: Task, folder: Path) -> "Trainer | Repeats":
-    """Open the trial's run: one trainer, or one a seed in lockstep."""
+def open_run(task: Task, folder: Path, group: Group = ALONE) -> "Trainer | Repeats":
+    """Open the trial's run on the devices of ``group``: one trainer, or one a seed in lockstep."""
     config, kept = make_config(task.tree), task.keep_epochs
     if not task.seeds:
-        return open_trainer(config, folder, keep_epochs=kept)
+        return open_trainer(config, folder, keep_epochs=kept, group=group)
     return Repeats(
         [
-            open_trainer(config.model_copy(update={"seed": seed}), folder / f"seed_{seed}", keep_epochs=kept)
+            open_trainer(
+                config.model_copy(update={"seed": seed}), folder / f"seed_{seed}", keep_epochs=kept, group=group
+            )
             for seed in task.seeds
         ],
         folder,
     )
 
 
-def open_trainer(config: TrainConfig, folder: Path, *, keep_epochs: bool = False) -> Trainer:
+def open_trainer(config: TrainConfig, folder: Path, *, keep_epochs: bool = False, group: Group = ALONE) -> Trainer:
     """Return the trainer of a configuration; data that the process has loaded before is used again."""
     if config.mode != "linear_init":
-        return Trainer(config, cached_bundle(config), folder, keep_epochs=keep_epochs)
+        return Trainer(config, cached_bundle(config), folder, keep_epochs=keep_epochs, group=group)
     stage = config.model_copy(update={"mode": "linear", "linear_init": None})
     features = cached_bundle(stage)
-    return Trainer(config, cached_bundle(config), folder, stage_bundle=features, keep_epochs=keep_epochs)
+    return Trainer(config, cached_bundle(config), folder, stage_bundle=features, keep_epochs=keep_epochs, group=group)
 
 
 def cached_bundle(config: TrainConfig) -> Bundle:
@@ -260,8 +265,8 @@ def reset_process(task: Task) -> None:
     free_memory()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-        if 0 < task.gpu_fraction <= 1:
-            torch.cuda.set_per_process_memory_fraction(task.gpu_fraction)
+        if 0 < task.gpus <= 1:
+            torch.cuda.set_per_process_memory_fraction(task.gpus)
 
 
 def free_memory() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from plml.distributed.errors import DeviceGroupError
+from plml.heartbeat import beat
 
 END_S = 5.0  # what a follower has to end in before it is killed
 NOTICE_S = 2.0  # within so much of a connection that broke off, the process that broke it is known to be gone
@@ -102,9 +103,10 @@ class Followers:
         until = time.monotonic() + limit_s
         for rank, process in enumerate(self._processes, start=1):
             assert process.stdout is not None
-            ready, _, _ = select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))
-            if not ready:
-                raise DeviceGroupError(f"device {rank} (process {process.pid}) did not answer within {limit_s:g} s")
+            while not select.select([process.stdout], [], [], 1.0)[0]:
+                beat()  # the limit is here
+                if time.monotonic() > until:
+                    raise DeviceGroupError(f"device {rank} (process {process.pid}) did not answer within {limit_s:g} s")
             line = process.stdout.readline()
             if not line:
                 raise DeviceGroupError(self.trouble(NOTICE_S))

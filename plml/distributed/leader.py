@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from plml.config import TrainConfig
 
 START_S = 120.0  # a follower imports PyTorch
-LOAD_S = 3600.0  # and reads the data, which the leader has decoded by then
+LOAD_S = 1800.0  # and reads the data, which the leader has decoded by then
 
 
 class Leader(DeviceGroup):

@@ -21,7 +21,7 @@ def task_of(key: str, **changes: object) -> Task:
 
 def test_what_is_written_is_taken(tmp_path: Path) -> None:
     book = OrderBook(tmp_path / "orders")
-    tasks = [task_of("0003"), task_of("0004", seeds=(1, 2), mode="min", metric="val/ranking_loss", gpu_fraction=0.5)]
+    tasks = [task_of("0003"), task_of("0004", seeds=(1, 2), mode="min", metric="val/ranking_loss", gpus=0.5)]
     book.write("crew", 0, Orders(["0001", "0002"], tasks))
     taken = book.take("crew", 0)
     assert list(taken.stop) == ["0001", "0002"]

@@ -51,7 +51,7 @@ def test_a_minimal_study_has_sensible_defaults(tmp_path: Path) -> None:
         ({"base": "nowhere.yaml"}, r"base: .*nowhere.yaml is not a file"),
         ({"n_trials": 0}, r"n_trials must be greater than or equal to 1, got 0"),
         ({"time_budget": "8 hours"}, r"a duration is written 90s, 30m, 8h"),
-        ({"resources": {"gpu": 2}}, r"one GPU or a fraction"),
+        ({"resources": {"gpu": 1.5}}, r"a fraction of a GPU, or on whole ones"),
         ({"resources": {"cpus": 2}}, r"did you mean 'resources.cpu'"),
         ({"seeds": [0, 0]}, r"seeds must differ"),
         ({"points": [{"optim.lr": 1.0}]}, r"points\[0\]: optim.lr must be a number in \[0.0001, 0.01\]"),
