@@ -1,6 +1,5 @@
 """A checked grid: its cells, the design that chose them, and the runs of each."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from ablations.grid_file import STORE_NAMES, GridConfig, name_of, read_grid_file
 from plml.config import TrainConfig
 from plml.errors import ConfigError
 from plml.observation import OBSERVATIONS
+from tune.folders import MAX_NAME, is_plain_name
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ def load_grid(
 
 def make_grid(name: str, config: GridConfig, output: Path) -> Grid:
     """Return the grid of a file's content; raise ConfigError."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in STORE_NAMES:
+    if not is_plain_name(name) or name in STORE_NAMES:
         raise ConfigError(
-            f"a grid's name consists of letters, digits, '_', '-' and '.', and is none of {', '.join(STORE_NAMES)}; "
-            f"got '{name}'"
+            f"a grid's name consists of up to {MAX_NAME} letters, digits, '_', '-' and '.', and is none of "
+            f"{', '.join(STORE_NAMES)}; got '{name}'"
         )
     base, factors = read_base(config.base, output), config.read_factors()
     reference = _reference(config, factors)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -15,7 +16,14 @@ import psutil
 from filelock import FileLock, Timeout
 
 from plml.checkpoint import write_text
-from plml.errors import PlmlError
+from plml.errors import ConfigError, PlmlError
+
+MAX_NAME = 100  # characters of a study's, a grid's or a trial's name, which names a folder
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a folder may be called so on every system, with what is added to it, and it cannot lead elsewhere."""
+    return len(name) <= MAX_NAME and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) is not None
 
 
 class StudyHeldError(PlmlError):
@@ -49,7 +57,9 @@ class StudyFolder:
         return self.path / "storage.txt"
 
     def trial(self, key: str) -> Path:
-        """Run folder of a trial."""
+        """Run folder of a trial; raise ConfigError for a key that would lead elsewhere, from a ledger not of ours."""
+        if not is_plain_name(key):
+            raise ConfigError(f"a trial's key consists of letters, digits, '_', '-' and '.', got {key!r}")
         return self.path / "trials" / key
 
     def storage(self, asked: str | None = None) -> str:
@@ -78,16 +88,18 @@ class StudyFolder:
             try:
                 if psutil.Process(who["pid"]).create_time() != who["born"]:
                     return None  # the number went to another process
-            except psutil.NoSuchProcess:
+            except (psutil.NoSuchProcess, ValueError, OverflowError):
                 return None
         return self._describe(who)
 
     def _signature(self) -> dict[str, Any] | None:
         try:
             who: dict[str, Any] = json.loads(self.driver_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
-        return who
+        known = {"pid": int, "born": float, "host": str, "since": str}
+        whole = isinstance(who, dict) and all(isinstance(who.get(key), kind) for key, kind in known.items())
+        return who if whole else None
 
     @staticmethod
     def _describe(who: dict[str, Any] | None) -> str:

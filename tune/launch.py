@@ -26,6 +26,7 @@ from tune.run import study_options
 from tune.study import Study, load_study
 from tune.study_file import STUDIES, find_study, name_of, study_names
 from tune.terminal import make_console, python_command
+from tune.trouble import TroubleError
 
 if TYPE_CHECKING:
     from tune.ledger import Ledger
@@ -167,8 +168,8 @@ def _run(
     runs.deliver()
     try:
         interrupted, gave_up = _train(study, ledger, runs, stopper, options, cluster)
-    except PlmlError:
-        runs.close_study("FAILED", {})
+    except (PlmlError, OSError) as error:
+        runs.close_study("INTERRUPTED" if isinstance(error, TroubleError | OSError) else "FAILED", {})
         raise
     code = _verdict(ledger, interrupted=interrupted, gave_up=gave_up)
     from tune.closing import close_study
@@ -209,6 +210,9 @@ def _train(
     cluster = cluster or StartingCluster(study.config.resources, options.address)
     with cluster.meanwhile():
         prepare_data(study.base, console)
+        from tune.image_changes import tell_changes, watch_images
+
+        images = watch_images(ledger, console)
         from tune.driving import drive
         from tune.orders import OrderBook
         from tune.progress import StudyProgress
@@ -240,6 +244,7 @@ def _train(
             shares=2 * plan.concurrent,
         )
         interrupted = drive(searcher, plan, folder.path, stopper, progress, orders)
+    tell_changes(images, console)
     say_why(stopper, study.config.time_budget)
     return interrupted, searcher.gave_up
 

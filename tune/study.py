@@ -1,6 +1,5 @@
 """A study: a base configuration, a search space, an objective and a budget, all checked before Ray starts."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from plml.config import TrainConfig, make_config
 from plml.errors import ConfigError, nearest
 from plml.schema import assign
 from tune.expansion import build_space
+from tune.folders import MAX_NAME, is_plain_name
 from tune.space import SearchSpace
 from tune.study_file import StudyConfig, name_of, read_study_file
 
@@ -130,8 +130,10 @@ def _check_together(study: Study) -> None:
             f"objective.metric must be a figure that every epoch reports, got "
             f"'{config.objective.metric}'{nearest(config.objective.metric, known)}"
         )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", study.name):
-        raise ConfigError(f"a study's name consists of letters, digits, '_', '-' and '.', got '{study.name}'")
+    if not is_plain_name(study.name):
+        raise ConfigError(
+            f"a study's name consists of up to {MAX_NAME} letters, digits, '_', '-' and '.', got '{study.name}'"
+        )
     if config.seeds and "seed" in space.paths:
         raise ConfigError("seeds: the search space varies 'seed', so a trial cannot be repeated over seeds")
     if config.sampler.name == "grid":

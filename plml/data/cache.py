@@ -35,7 +35,7 @@ from plml.data.cache_entry import (
     write_json,
     write_marker,
 )
-from plml.data.plain_arrays import load_npy
+from plml.data.plain_arrays import load_npy, map_npy
 from plml.errors import DataError
 from plml.heartbeat import EVERY_S, beat
 
@@ -114,7 +114,7 @@ def cached_array(
         with _turn_to_build(folder):
             if not is_complete(folder, shape, dtype):
                 _build(folder, shape, dtype, fill, bounds, label, about or {}, progress)
-    array = load_npy(folder / "array.npy", mmap=True)
+    array: NDArray[Any] = map_npy(folder / "array.npy")
     if held is not None:
         weakref.finalize(array, os.close, held)
     return array
@@ -190,7 +190,7 @@ def _open(
     (folder / "complete").unlink(missing_ok=True)
     chunks = len(bounds) - 1
     try:
-        array, digests = (load_npy(folder / name, mmap=True, writable=True) for name in ("array.npy", "digests.npy"))
+        array, digests = (map_npy(folder / name, writable=True) for name in ("array.npy", "digests.npy"))
         same_bounds = np.array_equal(load_npy(folder / "bounds.npy"), bounds)
         if same_bounds and (array.shape, array.dtype, digests.shape) == (shape, dtype, (chunks, 32)):
             return array, digests

@@ -29,7 +29,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from plml.data.plain_arrays import load_npy, read_head
+from plml.data.plain_arrays import map_npy, read_head
 
 if sys.platform != "win32":
     import fcntl
@@ -174,8 +174,7 @@ def verify_entry(entry: Entry) -> list[tuple[int, int]]:
             return []
         try:
             array, bounds, digests = (
-                load_npy(entry.folder / f"{name}.npy", mmap=True, writable=True)
-                for name in ("array", "bounds", "digests")
+                map_npy(entry.folder / f"{name}.npy", writable=True) for name in ("array", "bounds", "digests")
             )
             if not (is_complete(entry.folder, array.shape, array.dtype) and _fit(array, bounds, digests)):
                 raise ValueError

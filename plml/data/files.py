@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from plml.data.contained import require_contained, require_no_links_out
-from plml.data.plain_arrays import load_npy
+from plml.data.plain_arrays import load_npy, map_npy
 from plml.errors import DataError, nearest
 
 
@@ -39,7 +39,7 @@ def read_lines(path: Path, expected: str) -> list[str]:
 def read_array(path: Path, expected: str, *, mmap: bool = False) -> NDArray[Any]:
     """Return the array of a .npy file, never unpickling; raise DataError naming the file and ``expected``."""
     try:
-        return load_npy(path, mmap=mmap)
+        return map_npy(path) if mmap else load_npy(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); expected {expected}") from None
     except ValueError as error:

@@ -67,7 +67,7 @@ def read_instances(path: Path) -> Instances:
 
 @lru_cache(maxsize=2)  # train and test; many trials of one process read the same half a gigabyte
 def _read(path: Path, _modified: int, _size: int) -> Instances:
-    arrays = parsed(path, "instances 1", lambda: _parse(path))
+    arrays = parsed(path, "instances 1", lambda: _checked(path))
     ids: Sequence[int | str] = arrays["ids"].tolist()
     return Instances(
         path=path,
@@ -80,6 +80,13 @@ def _read(path: Path, _modified: int, _size: int) -> Instances:
         columns=arrays["columns"],
         boxes=arrays["boxes"],
     )
+
+
+def _checked(path: Path) -> Mapping[str, NDArray[Any]]:
+    try:
+        return _parse(path)
+    except (TypeError, ValueError, OverflowError) as error:  # a list for a number, a box of three sides
+        raise DataError(f"{path}: is not COCO's instances JSON ({type(error).__name__}: {error})") from None
 
 
 def _parse(path: Path) -> Mapping[str, NDArray[Any]]:
@@ -118,7 +125,7 @@ def _load(path: Path) -> Mapping[str, Any]:
             tree = json.load(file)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); expected COCO's instances JSON") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not whole JSON ({error}); expected COCO's instances JSON") from None
     if not isinstance(tree, dict):
         raise DataError(

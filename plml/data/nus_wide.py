@@ -31,7 +31,7 @@ from plml.data.nus_versions import (
     find_layout,
     require_version,
 )
-from plml.data.plain_arrays import load_npy
+from plml.data.plain_arrays import map_npy
 from plml.data.source import DataSet, Part, Source
 from plml.data.tables import read_table
 from plml.errors import DataError, nearest
@@ -242,7 +242,7 @@ def _plain_or_gz(folder: Path, name: str) -> Path:
 def _length(path: Path) -> int:
     """Return how many rows an .npy file has, from its head alone."""
     try:
-        return int(load_npy(path, mmap=True).shape[0])
+        return int(map_npy(path).shape[0])
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); expected image paths, (N,) text") from None
     except (ValueError, IndexError) as error:

@@ -5,6 +5,7 @@ archive can unpack to a thousand times its size. Both are compared with what is 
 """
 
 import math
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -39,13 +40,8 @@ def read_head(file: BinaryIO) -> Head:
     return shape, fortran, dtype
 
 
-def load_npy(path: Path, *, mmap: bool = False, writable: bool = False) -> NDArray[Any]:
+def load_npy(path: Path) -> NDArray[Any]:
     """Return the array of an ``.npy`` file.
-
-    Args:
-        path: the file.
-        mmap: map it instead of reading it.
-        writable: what is written to the mapped array is written to the file.
 
     Raises:
         OSError: the file cannot be opened.
@@ -54,14 +50,27 @@ def load_npy(path: Path, *, mmap: bool = False, writable: bool = False) -> NDArr
     try:
         with path.open("rb") as file:
             _require_whole(file, path.stat().st_size)
-            if not mmap:
-                file.seek(0)
-                return np.lib.format.read_array(file, allow_pickle=False)
-        array: NDArray[Any] = np.load(path, mmap_mode="r+" if writable else "r", allow_pickle=False)
-    except (OSError, ValueError):
-        raise
+            file.seek(0)
+            return _checked(np.lib.format.read_array(file, allow_pickle=False))
     except (EOFError, MemoryError, OverflowError, TypeError) as error:
         raise ValueError(str(error) or type(error).__name__) from None
+
+
+def map_npy(path: Path, *, writable: bool = False) -> "np.memmap[Any, np.dtype[Any]]":
+    """Return the array of an ``.npy`` file, mapped into memory; what is written to it is written to the file.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is no whole array file, holds Python objects, or nothing.
+    """
+    try:
+        with path.open("rb") as file:
+            _require_whole(file, path.stat().st_size)
+        array = np.load(path, mmap_mode="r+" if writable else "r", allow_pickle=False)
+    except (EOFError, MemoryError, OverflowError, TypeError) as error:
+        raise ValueError(str(error) or type(error).__name__) from None
+    assert isinstance(array, np.memmap)
+    _checked(array)
     return array
 
 
@@ -74,7 +83,7 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+            members = [member for member in archive.infolist() if not member.filename.endswith("/")]
             require_memory(sum(member.file_size for member in members), "its arrays unpack to")
             return {member.filename.removesuffix(".npy"): _member(archive, member) for member in members}
     except (OSError, ValueError):
@@ -89,7 +98,17 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     with archive.open(member) as head:
         _require_whole(head, member.file_size)  # type: ignore[arg-type]  # it reads bytes, which is all that is asked
     with archive.open(member) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+        return _checked(np.lib.format.read_array(file, allow_pickle=False))
+
+
+def _checked(array: NDArray[Any]) -> NDArray[Any]:
+    """Return ``array``; raise ValueError if its text has characters that do not exist: Python trips over them."""
+    if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+        order = array.dtype.byteorder
+        codes = np.ascontiguousarray(array).view(np.dtype(np.uint32).newbyteorder("S" if order == ">" else "="))
+        if int(codes.max()) > sys.maxunicode:
+            raise ValueError("its text has characters that do not exist")
+    return array
 
 
 def _require_whole(file: BinaryIO, size: int) -> None:

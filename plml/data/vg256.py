@@ -111,5 +111,5 @@ def _load(path: Path, expected: str) -> Any:
     except OSError as error:
         hint = others_like(path, "*.json")
         raise DataError(f"{path}: cannot be read ({error.strerror}); expected {expected}{hint}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not whole JSON ({error}); expected {expected}") from None

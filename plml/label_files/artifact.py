@@ -130,7 +130,7 @@ def read_artifact(path: Path) -> SettingArtifact:
             class_names=arrays["class_names"].tolist(),
             parts={name: _part(arrays, name) for name in ("train", "val", "test") if f"{name}_ids" in arrays},
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: is damaged, or is no label setting ({error}); expected {EXPECTED}") from None
     if artifact.sha256 != meta["sha256"]:
         raise DataError(

@@ -36,7 +36,7 @@ class _Type:
         dtype = np.dtype(self.code)
         if dtype.kind not in _PLAIN:
             raise RefusedPickleError(f"it holds {dtype}")
-        return dtype.newbyteorder(self.order) if self.order in "<>" else dtype
+        return np.dtype(f"{self.order}{dtype.str[1:]}") if self.order in ("<", ">") else dtype
 
 
 class _Array:
