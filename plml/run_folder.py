@@ -1,14 +1,19 @@
 """The folder of one run: which file says what, and in which order files are written so that none ever lies.
 
 ``last.pt`` is the record: an epoch counts as done once it is in there. What epochs leave behind (scores, matrices, the
-best weights) is kept in memory until the record that names them is due, and written before it. ``best.pt`` takes the
-place of the former best only after the record names its epoch; until then it waits as ``best.pt.next``.
-``metrics.jsonl`` has every epoch at once, see :mod:`plml.report_log`.
+best weights) is kept in memory until the record that names them is due, and written before it; :mod:`plml.run_record`
+says how both survive. ``metrics.jsonl`` has every epoch at once, see :mod:`plml.report_log`.
+
+Of the other files, those that the record or the data can give back are written again when the run is opened and they
+are missing or damaged: ``config.yaml``, ``metrics.jsonl``, ``scores/labels.npz``, ``result.json``. Scores carry a
+digest; whoever reads them with :func:`plml.checkpoint.load_array` is told of damage.
 """
 
 import json
 import math
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,21 +21,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from plml.checkpoint import (
-    load_checkpoint,
-    own_copy,
-    save_checkpoint,
-    write_array,
-    write_arrays,
-    write_text,
-)
-from plml.config import TrainConfig, dump_config
+from plml.checkpoint import own_copy, save_checkpoint, write_array, write_arrays, write_text
+from plml.config import TrainConfig, dump_config, load_config
 from plml.data.bundle import Bundle, Split
-from plml.errors import CheckpointError
+from plml.errors import CheckpointError, ConfigError
 from plml.report import EpochReport
 from plml.report_log import ReportLog
+from plml.run_record import RunRecord, set_aside
+
+# What a zip archive of arrays brings about when its bytes are not those that were written.
+GARBLED = (ValueError, LookupError, EOFError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 class RunFolder:
@@ -47,58 +50,88 @@ class RunFolder:
         self._scores: dict[int, Tensor] = {}
         self._matrices: dict[tuple[int, str], Tensor] = {}
         self._best: dict[str, Any] | None = None
+        self._result: dict[str, Any] | None = None
+        self._record = RunRecord(path)
         self._reports = ReportLog(path / "metrics.jsonl")
 
     def open(self, device: torch.device) -> dict[str, Any] | None:
         """Return the record of an earlier run, or begin a folder and return None.
 
         Raises:
-            CheckpointError: the folder holds another configuration's run, or other data, or is damaged.
+            CheckpointError: the folder holds another configuration's run, or other data.
         """
-        if not (self.path / "last.pt").exists():
-            config, truth, observed = dump_config(self.config), self.bundle.val.truth, self.bundle.val.observed
-            labels = self.path / "scores" / "labels.npz"
-            if not self._was_begun(config, labels):  # what lies here was told of something else
-                (self.path / "metrics.jsonl").unlink(missing_ok=True)
-            write_text(self.path / "config.yaml", config)
-            declared = self.bundle.expected_positives
-            write_arrays(
-                labels,
-                truth=truth.numpy(),
-                observed=observed.numpy(),
-                expected_positives=np.array(math.nan if declared is None else declared),
-            )
+        for begun in self.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            begun.unlink()
+        record = self._record.open(device, self._check)
+        same_config, same_labels = self._has_config(), self._has_labels()
+        if record is None and not (same_config and same_labels) and self._reports.file.exists():
+            set_aside(self._reports.file)  # it was told of something else
+        if record is None or not same_config:
+            write_text(self.path / "config.yaml", dump_config(self.config))
+        if record is None or not same_labels:
+            self._write_labels()
+        if record is None:
             self._reports.open()
             return None
-        record = load_checkpoint(self.path / "last.pt", device)
-        for what, found, expected in (
-            ("configuration", record["fingerprint"], self.config.fingerprint),
-            ("data set or label setting", record["data"]["digest"], self.bundle.digest),
-        ):
+        self._result = record.get("result")
+        if self._result is not None and not self._has_result():
+            self._write_result()
+        self._reports.open([EpochReport(**report) for report in record["history"]])
+        return record
+
+    def _check(self, record: Mapping[str, Any] | None) -> None:
+        """Refuse a record of another run; where none can be read, ``config.yaml`` says whose they were."""
+        if record is None:
+            try:
+                fingerprint = load_config(self.path / "config.yaml").fingerprint
+            except ConfigError:
+                return
+            told = [("configuration", fingerprint, self.config.fingerprint)]
+        else:
+            told = [
+                ("configuration", record["fingerprint"], self.config.fingerprint),
+                ("data set or label setting", record["data"]["digest"], self.bundle.digest),
+            ]
+        for what, found, expected in told:
             if found != expected:
                 raise CheckpointError(
                     f"{self.path} holds a run of another {what} ({found[:12]}, not {expected[:12]}); "
                     "choose another folder, or delete this one"
                 )
-        pending = self.path / "best.pt.next"
-        if pending.exists() and load_checkpoint(pending)["epoch"] != record["stop_rule"]["best_epoch"]:
-            pending.unlink()  # from an epoch that was never recorded; it will be trained again
-        self._adopt_best()
-        self._reports.open([EpochReport(**report) for report in record["history"]])
-        return record
 
-    def _was_begun(self, config: str, labels: Path) -> bool:
-        """Whether a run that was killed before its first record was this one."""
+    def _has_config(self) -> bool:
         try:
-            found = (self.path / "config.yaml").read_text(encoding="utf-8")
-            with np.load(labels, allow_pickle=False) as arrays:
-                same = all(
-                    np.array_equal(arrays[name], getattr(self.bundle.val, name).numpy())
-                    for name in ("truth", "observed")
-                )
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return (self.path / "config.yaml").read_text(encoding="utf-8") == dump_config(self.config)
+        except (FileNotFoundError, ValueError):
             return False
-        return found == config and same
+
+    def _labels(self) -> dict[str, NDArray[Any]]:
+        declared = self.bundle.expected_positives
+        return {
+            "truth": self.bundle.val.truth.numpy(),
+            "observed": self.bundle.val.observed.numpy(),
+            "expected_positives": np.array(math.nan if declared is None else declared),
+        }
+
+    def _has_labels(self) -> bool:
+        try:
+            # Opened here, since numpy leaves open what is no archive.
+            with (self.path / "scores" / "labels.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return all(
+                    np.array_equal(arrays[name], expected, equal_nan=expected.dtype.kind == "f")
+                    for name, expected in self._labels().items()
+                )
+        except (FileNotFoundError, *GARBLED):
+            return False
+
+    def _write_labels(self) -> None:
+        write_arrays(self.path / "scores" / "labels.npz", **self._labels())
+
+    def _has_result(self) -> bool:
+        try:
+            return bool(json.loads((self.path / "result.json").read_bytes()) == self._result)
+        except (FileNotFoundError, ValueError):
+            return False
 
     def keep_scores(self, epoch: int, logits: Tensor) -> None:
         """Keep the validation logits (N, L) of an epoch, so that any criterion can be applied to it later."""
@@ -119,12 +152,10 @@ class RunFolder:
     def write_last(self, stage: Bundle, content: Mapping[str, Any], history: Sequence[EpochReport]) -> None:
         """Write what was kept, then the record: all that the run needs to go on."""
         self.write_kept()
-        if self._best is not None:
-            save_checkpoint(self.path / "best.pt.next", {**self._identity(stage), **self._best})
-        reports = [asdict(report) for report in history]
-        save_checkpoint(self.path / "last.pt", {**self._identity(stage), **content, "history": reports})
+        identity, reports = self._identity(stage), [asdict(report) for report in history]
+        best = None if self._best is None else {**identity, **self._best}
+        self._record.write({**identity, **content, "history": reports, "result": self._result}, best)
         self._best = None
-        self._adopt_best()
 
     def tell(self, report: EpochReport) -> EpochReport:
         """Write the report of a completed epoch; return it with the clock of the first time it was completed."""
@@ -132,10 +163,7 @@ class RunFolder:
 
     def read_best(self) -> dict[str, Any]:
         """Return the chosen epoch's weights, whether or not they are on disk yet."""
-        if self._best is not None:
-            return self._best
-        pending = self.path / "best.pt.next"
-        return load_checkpoint(pending if pending.exists() else self.path / "best.pt")
+        return self._record.read_best() if self._best is None else self._best
 
     def write_kept(self) -> None:
         """Write the scores and matrices that were kept; all there is of a run whose record cannot go on."""
@@ -153,13 +181,11 @@ class RunFolder:
         """Write the test logits (N, L) of the chosen epoch and ``result.json``."""
         write_array(self.path / "scores" / "test.npy", logits.cpu().numpy())
         write_array(self.path / "scores" / "test_labels.npy", test.truth.numpy())
-        stamp = {"fingerprint": self.config.fingerprint, "data_digest": self.bundle.digest}
-        write_text(self.path / "result.json", json.dumps({**result, **stamp}, indent=1) + "\n")
+        self._result = {**result, "fingerprint": self.config.fingerprint, "data_digest": self.bundle.digest}
+        self._write_result()
 
-    def _adopt_best(self) -> None:
-        pending = self.path / "best.pt.next"
-        if pending.exists():
-            pending.replace(self.path / "best.pt")
+    def _write_result(self) -> None:
+        write_text(self.path / "result.json", json.dumps(self._result, indent=1) + "\n")
 
     def _identity(self, stage: Bundle) -> dict[str, Any]:
         """What a checkpoint says of itself; ``stage`` is the data that its network takes."""
