@@ -74,6 +74,14 @@ def exit_code(run: Callable[[], int], what: str) -> int:
         if kind == "TroubleError":
             sys.stderr.write(f"nothing is lost; the same command continues the {what}\n")
         return {"StudyHeldError": HELD, "TroubleError": INTERRUPTED}.get(kind, WRONG_INPUT)
+    except OSError as error:
+        from plml.storage import storage_trouble
+
+        trouble = storage_trouble(error)
+        if trouble is None:
+            raise
+        sys.stderr.write(f"error: {trouble}\nnothing is lost; the same command continues the {what}\n")
+        return INTERRUPTED
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; the same command continues the {what}\n")
         return INTERRUPTED

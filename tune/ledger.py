@@ -321,9 +321,9 @@ class Ledger:
             self.optuna.set_user_attr("code", [*known, now])
         if not known or not self.begun():
             return None
-        old, new = (" ".join(filter(None, (each["commit"], each["digest"]))) for each in (known[-1], now))
+        old, new = (f"{each['commit'] or 'no commit'}, digest {each['digest']}" for each in (known[-1], now))
         return (
-            f"the code has changed since this study was run last ({old} -> {new}): trials that are trained now may "
+            f"the code has changed since this study was run last ({old}; now {new}): trials that are trained now may "
             "differ from earlier ones for that reason alone. Each carries its code's digest (plml.code in MLflow); "
             "--fork NEW separates them"
         )

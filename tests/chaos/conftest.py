@@ -73,6 +73,7 @@ class Siege:
         folder: where the command is typed.
         changes: to :data:`STUDY`.
         options: of every command.
+        root: of the code that is run.
         tracking: URI of the MLflow store; None: the database in the output folder.
         reference: what an undisturbed study found, by fingerprint; None: not to be compared.
     """
@@ -83,6 +84,7 @@ class Siege:
     tracking: str | None = None
     reference: Mapping[str, Any] | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    root: Path = ROOT
     processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -102,6 +104,10 @@ class Siege:
     def n_trials(self) -> int:
         return int(self.changes.get("n_trials", TRIALS))
 
+    def shrink(self, n_trials: int) -> None:
+        """Ask for fewer trials from now on."""
+        self.changes = {**self.changes, "n_trials": n_trials}
+
     # -- commands -----------------------------------------------------------------------------------------
 
     def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -111,7 +117,7 @@ class Siege:
         with (self.folder / "out.txt").open("wb") as out:
             process = subprocess.Popen(
                 [
-                    sys.executable, str(ROOT / "tune" / "run.py"), "--study", "small.yaml",
+                    sys.executable, str(self.root / "tune" / "run.py"), "--study", "small.yaml",
                     *tracking, *self.options, *arguments,
                 ],
                 cwd=self.folder,
@@ -143,7 +149,7 @@ class Siege:
 
     def again(self) -> "subprocess.CompletedProcess[str]":
         """Type the command in a second terminal; its output is its own."""
-        line = [sys.executable, str(ROOT / "tune" / "run.py"), "--study", "small.yaml", *self.options]
+        line = [sys.executable, str(self.root / "tune" / "run.py"), "--study", "small.yaml", *self.options]
         return subprocess.run(line, cwd=self.folder, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
     # -- watching -----------------------------------------------------------------------------------------
@@ -283,6 +289,7 @@ def besiege(tmp_path: Path, undisturbed: dict[str, Any]) -> Iterator[Callable[..
         made.append(Siege(tmp_path / f"s{len(made)}", **{"reference": undisturbed if compared else None, **options}))
         return made[-1]
 
+    make.study, make.root = STUDY, ROOT  # type: ignore[attr-defined]
     yield make
     for siege in made:
         siege.stop()
