@@ -116,6 +116,9 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
 
 
+_MAX_NODES = 100_000  # of a file; ten lines with references to one another can stand for more than any memory holds
+
+
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which 1e-4 is a number, only true/false are booleans, and a key may stand once."""
 
@@ -146,11 +149,33 @@ def _unique_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 _Loader.add_constructor("tag:yaml.org,2002:map", _unique_mapping)
 
 
+def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """Return how many nodes there are when every reference is followed; raise ConfigError if there is no end."""
+    place = id(node)
+    if place not in known:
+        known[place] = None
+        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[place] = 1 + sum(_size(part, known) for part in parts) if isinstance(parts, list) else 1
+    size = known[place]
+    if size is None:
+        raise ConfigError(f"line {node.start_mark.line + 1}: holds itself")
+    return size
+
+
 def read_yaml(text: str, source: str = "") -> Any:
     """Parse YAML text safely (no object construction); raise ConfigError naming ``source`` and the line."""
     head = f"{source}: " if source else ""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader # nosec B506
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if _size(node, {}) > _MAX_NODES:
+                raise ConfigError(f"says more than {_MAX_NODES:,} things, by repeating itself")
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
     except ConfigError as error:
         raise ConfigError(f"{head}{error}") from None
     except yaml.YAMLError as error:

@@ -164,8 +164,11 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
         ConfigError: a trial does not fit, or there is no cluster at ``address``.
     """
     plan = None if address else make_plan(resources, *local_resources())
-    for key, value in {**ENVIRONMENT, **({} if address else LOOPBACK)}.items():
+    for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
+    if not address:
+        os.environ.update(LOOPBACK)
+        os.environ.pop("RAY_ADDRESS", None)  # parts of Ray would look for the cluster there
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
