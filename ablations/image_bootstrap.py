@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ablations.outcome import CellOutcome, RunOutcome, paired_runs
 from ablations.weighted_precision import weighted_mean_average_precision
 from plml.errors import DataError
+from plml.stored_runs import read_scores
 
 RESAMPLES = 1000
 Array = NDArray[Any]
@@ -89,11 +90,12 @@ def read_test_scores(run: RunOutcome) -> tuple[Array, Array] | None:
 
     Raises:
         DataError: the two do not belong together.
+        DamagedError: one of them is damaged.
     """
     folder = run.folder / "scores"
     if not ((folder / "test.npy").is_file() and (folder / "test_labels.npy").is_file()):
         return None
-    scores, labels = np.load(folder / "test.npy"), np.load(folder / "test_labels.npy")
+    scores, labels = read_scores(folder / "test.npy"), read_scores(folder / "test_labels.npy")
     if scores.shape != labels.shape:
         raise DataError(f"{folder}: test.npy is {scores.shape} and test_labels.npy is {labels.shape}, not alike")
     return scores, labels

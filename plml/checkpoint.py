@@ -104,6 +104,24 @@ def write_arrays(path: Path, **arrays: NDArray[Any]) -> None:
     write_whole(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read a ``.npz`` file; the archive has a checksum of each array.
+
+    Raises:
+        DamagedError: it is missing or damaged.
+    """
+    try:
+        # Opened here, since numpy leaves open what is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays}
+    except FileNotFoundError as error:
+        raise DamagedError(f"{path} is missing") from error
+    except OSError:
+        raise
+    except Exception as error:
+        raise DamagedError(f"{path} is damaged: {error}") from error
+
+
 def save_checkpoint(path: Path, content: dict[str, Any], *, keep: Path | None = None) -> None:
     """Write tensors and plain values; they load again with ``weights_only=True``.
 

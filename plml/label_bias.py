@@ -13,7 +13,7 @@ from plml.judge import Judge, find_judge
 from plml.mechanism import ChosenPerImage, SeenIndependently
 from plml.selection_config import SelectionConfig
 from plml.standings import Evidence, Standings
-from plml.stored_runs import StoredRun, scores_file
+from plml.stored_runs import StoredRun, read_scores, scores_file
 
 SPLITS = 4  # random halves of the images
 GROUPS = 10  # of images, each left out once
@@ -37,7 +37,7 @@ def find_disagreement(runs: tuple[StoredRun, ...]) -> Disagreement | None:
         return None
     observed = first.labels()[1]
     files = [scores_file(run.folder, run.best_epoch) for run in runs]
-    logits = [torch.from_numpy(np.load(file))[None] for file in files if file.is_file()]
+    logits = [torch.from_numpy(read_scores(file))[None] for file in files if file.is_file()]
     if not logits:
         return None
     correlation = _correlation(first, logits, observed) if len(logits) >= FEWEST else None

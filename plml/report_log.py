@@ -39,7 +39,8 @@ class ReportLog:
         """Add a line and return the report; for an epoch that has one already, with the clock of that one."""
         first = self._told.setdefault(report.epoch, report)
         if first is not report:
-            return replace(report, time=first.time, metrics={**report.metrics, CLOCK: first.metrics[CLOCK]})
+            clock = first.metrics.get(CLOCK, report.metrics[CLOCK])
+            return replace(report, time=first.time, metrics={**report.metrics, CLOCK: clock})
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with named(self.file), self.file.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(asdict(report)) + "\n")
@@ -55,7 +56,15 @@ def read_reports(folder: Path) -> list[EpochReport]:
     for line in file.read_bytes().splitlines():
         try:
             row: dict[str, Any] = json.loads(line)
-            reports.append(EpochReport(**row))
+            report = EpochReport(**row)
         except (ValueError, TypeError):
             break
+        if not _is_plausible(report, reports[-1].epoch if reports else -1):
+            break
+        reports.append(report)
     return reports
+
+
+def _is_plausible(report: EpochReport, before: int) -> bool:
+    """Whether a line that reads like a report is one; a flipped bit may leave JSON behind."""
+    return isinstance(report.epoch, int) and report.epoch > before and isinstance(report.metrics, dict)

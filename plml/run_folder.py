@@ -11,9 +11,6 @@ digest; whoever reads them with :func:`plml.checkpoint.load_array` is told of da
 
 import json
 import math
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,16 +21,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plml.checkpoint import own_copy, save_checkpoint, write_array, write_arrays, write_text
+from plml.checkpoint import load_arrays, own_copy, save_checkpoint, write_array, write_arrays, write_text
 from plml.config import TrainConfig, dump_config, load_config
 from plml.data.bundle import Bundle, Split
-from plml.errors import CheckpointError, ConfigError
+from plml.errors import CheckpointError, ConfigError, DamagedError
 from plml.report import EpochReport
 from plml.report_log import ReportLog
 from plml.run_record import RunRecord, set_aside
-
-# What a zip archive of arrays brings about when its bytes are not those that were written.
-GARBLED = (ValueError, LookupError, EOFError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 class RunFolder:
@@ -115,14 +109,13 @@ class RunFolder:
 
     def _has_labels(self) -> bool:
         try:
-            # Opened here, since numpy leaves open what is no archive.
-            with (self.path / "scores" / "labels.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return all(
-                    np.array_equal(arrays[name], expected, equal_nan=expected.dtype.kind == "f")
-                    for name, expected in self._labels().items()
-                )
-        except (FileNotFoundError, *GARBLED):
+            found = load_arrays(self.path / "scores" / "labels.npz")
+        except DamagedError:
             return False
+        expected = self._labels()
+        return expected.keys() == found.keys() and all(
+            np.array_equal(found[name], array, equal_nan=array.dtype.kind == "f") for name, array in expected.items()
+        )
 
     def _write_labels(self) -> None:
         write_arrays(self.path / "scores" / "labels.npz", **self._labels())

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from plml.checkpoint import load_array, load_arrays
 from plml.config import TrainConfig, load_config
-from plml.errors import PlmlError
+from plml.errors import DamagedError, PlmlError
+from plml.report_log import read_reports
 
 TEST_FIGURE, EPOCH_TEST_FIGURE = "test/mAP", "test_by_epoch/mAP"
 STACK_BYTES = 64 * 2**20  # of scores read at once
@@ -55,23 +57,26 @@ class StoredRun:
     def labels_digest(self) -> str:
         """Names the validation labels, observed and true."""
         digest = hashlib.sha256()
-        with np.load(self.folder / "scores" / "labels.npz", allow_pickle=False) as arrays:
-            for name in ("truth", "observed"):
-                digest.update(str(arrays[name].shape).encode() + arrays[name].tobytes())
+        arrays = self._label_arrays
+        for name in ("truth", "observed"):
+            digest.update(str(arrays[name].shape).encode() + arrays[name].tobytes())
         return digest.hexdigest()
 
     def labels(self) -> tuple[Tensor, Tensor]:
         """Return truth and observed labels (N, L) of the validation split."""
-        with np.load(self.folder / "scores" / "labels.npz", allow_pickle=False) as arrays:
-            return torch.from_numpy(arrays["truth"]), torch.from_numpy(arrays["observed"])
+        arrays = self._label_arrays
+        return torch.from_numpy(arrays["truth"]), torch.from_numpy(arrays["observed"])
+
+    @property
+    def _label_arrays(self) -> dict[str, NDArray[Any]]:
+        return load_arrays(self.folder / "scores" / "labels.npz")
 
     @property
     def expected_positives(self) -> float | None:
         """The declared k, None if nobody declared one, or the run is older than the note of it."""
         if self.config.data.expected_positives is not None:
             return self.config.data.expected_positives
-        with np.load(self.folder / "scores" / "labels.npz", allow_pickle=False) as arrays:
-            noted = float(arrays["expected_positives"]) if "expected_positives" in arrays else math.nan
+        noted = float(self._label_arrays.get("expected_positives", np.array(math.nan)))
         return None if math.isnan(noted) else noted
 
     def logits(self) -> Iterator[tuple[tuple[int, ...], Tensor]]:
@@ -81,13 +86,28 @@ class StoredRun:
             some = self.epochs[first : first + size]
             yield (
                 some,
-                torch.from_numpy(np.stack([np.load(scores_file(self.folder, epoch)) for epoch in some])),
+                torch.from_numpy(np.stack([read_scores(scores_file(self.folder, epoch)) for epoch in some])),
             )
 
 
 def scores_file(folder: Path, epoch: int) -> Path:
     """Return where a run keeps the validation scores of an epoch."""
     return folder / "scores" / f"val_{epoch:04d}.npy"
+
+
+def read_scores(file: Path) -> NDArray[Any]:
+    """Read scores or labels that a run kept.
+
+    Raises:
+        DamagedError: the file is missing or damaged.
+    """
+    try:
+        return load_array(file)
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error}; a run writes its scores only while it trains: delete its folder {file.parent.parent} and train "
+            "it again (plml train --fresh), or leave it out"
+        ) from error
 
 
 def find_run_folders(paths: Iterable[Path]) -> list[Path]:
@@ -106,27 +126,21 @@ def read_stored_run(folder: Path) -> StoredRun | str:
     try:
         result = json.loads(result_file.read_text(encoding="utf-8"))
         config = load_config(folder / "config.yaml")
-        test_map = _test_by_epoch(folder / "metrics.jsonl") | {result["best_epoch"]: result["metrics"][TEST_FIGURE]}
+        told = {report.epoch: report.metrics for report in read_reports(folder)}
+        by_epoch = {
+            epoch: metrics[EPOCH_TEST_FIGURE] for epoch, metrics in told.items() if EPOCH_TEST_FIGURE in metrics
+        }
+        test_map = by_epoch | {result["best_epoch"]: result["metrics"][TEST_FIGURE]}
         first = config.linear_init.epochs if config.linear_init else 0
         epochs = [int(file.stem.removeprefix("val_")) for file in sorted((folder / "scores").glob("val_*.npy"))]
         epochs = [epoch for epoch in epochs if epoch >= first]
         run = StoredRun(folder, config, result["data_digest"], result["best_epoch"], tuple(epochs), test_map)
         if not run.labels_digest or not epochs:
             return "no validation scores are stored"
+    except DamagedError as error:
+        return f"{error}; opening the run again, by the command that trained it, writes it anew"
     except PlmlError as error:
         return f"written by a version with other keys: {str(error).splitlines()[0]}"
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        return f"damaged: {error}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"damaged: {error}; opening the run again, by the command that trained it, writes its files anew"
     return run
-
-
-def _test_by_epoch(file: Path) -> dict[int, float]:
-    found: dict[int, float] = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        try:
-            report: dict[str, Any] = json.loads(line)
-        except ValueError:
-            break  # torn by a kill; what follows was never told
-        if EPOCH_TEST_FIGURE in report["metrics"]:
-            found[report["epoch"]] = report["metrics"][EPOCH_TEST_FIGURE]
-    return found

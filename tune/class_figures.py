@@ -1,16 +1,21 @@
 """Pictures of the best runs class by class: average precision, and precision by recall."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plml.errors import DamagedError
+from plml.stored_runs import read_scores
 from plml.tracking_view import method_colors
 from tune.drawing import GRID, headline, new_figure, one_legend
 from tune.standings import Leaderboard, Row, read_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
 
 MAX_CLASSES = 40  # bars of more classes cannot be read; those on which the methods differ most are kept
 PR_CLASSES = 5
@@ -85,7 +90,13 @@ def _number(value: float | None) -> float:
 def _test_scores(row: Row) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Test logits and labels (N, L) of the trial's chosen epoch."""
     scores, labels = row.run_folder / "scores" / "test.npy", row.run_folder / "scores" / "test_labels.npy"
-    return (np.load(scores), np.load(labels)) if scores.is_file() and labels.is_file() else None
+    if not (scores.is_file() and labels.is_file()):
+        return None
+    try:
+        return read_scores(scores), read_scores(labels)
+    except DamagedError as error:
+        logger.warning("%s: left out of the figure; %s", row.key, error)
+        return None
 
 
 def _spread_classes(scores: NDArray[Any], labels: NDArray[Any]) -> list[int]:

@@ -1,6 +1,7 @@
 """Signs of label bias among the complete trials of a study, where looking costs little."""
 
 from plml.disagreement import FEWEST
+from plml.errors import DamagedError
 from plml.mechanism import ChosenPerImage, SeenIndependently
 from plml.reselection import reselect
 from plml.reselection_tables import bias_warnings
@@ -23,7 +24,10 @@ def label_bias(board: Leaderboard) -> list[str]:
     rows = [row for row in board.ranked if _shows_positives(row) and _size(row)]
     if not FEWEST <= len(rows) <= MOST_TRIALS or sum(map(_size, rows)) > MOST_BYTES:
         return []
-    return bias_warnings(reselect([row.run_folder for row in rows], criteria=()))
+    try:
+        return bias_warnings(reselect([row.run_folder for row in rows], criteria=()))
+    except DamagedError as error:
+        return [f"label bias was not looked for: {error}"]
 
 
 def _shows_positives(row: Row) -> bool:

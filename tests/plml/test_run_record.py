@@ -22,6 +22,7 @@ from plml.errors import CheckpointError, DamagedError
 from plml.pace import Pace
 from plml.report import EpochReport
 from plml.report_log import read_reports
+from plml.stored_runs import read_stored_run
 from plml.trainer import Trainer
 
 CONFIG = make_config(
@@ -398,6 +399,31 @@ def test_a_garbled_log_before_the_first_record(
     train(bundle, folder)
     assert Trainer(CONFIG, bundle, folder).finished
     assert_same_end(folder, whole)
+
+
+@pytest.mark.parametrize("name", ["scores/val_0003.npy", "scores/labels.npz", "result.json", "metrics.jsonl"])
+@given(where=PLACES, flip=st.booleans())
+@settings(SOME, max_examples=40)
+def test_whoever_compares_runs_is_told_of_damage(
+    tmp_path: Path, bundle: Bundle, whole: Path, name: str, where: float, flip: bool
+) -> None:
+    folder = fresh_copy(whole, tmp_path / "run")
+    damage(folder / name, where, flip=flip)
+    run = read_stored_run(folder)
+    if isinstance(run, str):
+        assert "opening the run again, by the command that trained it" in run
+        return
+    assert name == "scores/labels.npz" or torch.equal(run.labels()[1], bundle.val.observed)
+    try:
+        logits = [array for _, arrays in run.logits() for array in arrays]
+    except DamagedError as error:
+        assert name == "scores/val_0003.npy"
+        assert "val_0003.npy" in str(error)
+        assert "train it again" in str(error)
+    else:
+        assert len(logits) == 5
+        for epoch, array in enumerate(logits):
+            assert np.array_equal(array.numpy(), np.load(whole / "scores" / f"val_{epoch:04d}.npy"))
 
 
 def test_a_log_told_of_something_else_is_set_aside(tmp_path: Path, bundle: Bundle, whole: Path) -> None:
