@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import changed
+from fuzz_contents import changed
 from fuzz_targets import TARGETS
 
 
