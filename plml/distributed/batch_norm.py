@@ -104,10 +104,12 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, weight, mean, var = ctx.saved_tensors
-        # As if mean and var were constants; grad_weight is the sum of grad times the normalised values.
-        constant, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            grad, values, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
-        )
+        constant, grad_weight, grad_bias = torch.zeros_like(values), torch.zeros_like(weight), torch.zeros_like(weight)
+        if len(values):  # of none, PyTorch's kernel divides by their number
+            # As if mean and var were constants; grad_weight is the sum of grad times the normalised values.
+            constant, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+                grad, values, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
+            )
         sums = torch.cat([grad_weight, grad_bias]).double()
         dist.all_reduce(sums)
         of_weight, of_bias = (sums / ctx.count).to(mean.dtype).chunk(2)

@@ -6,7 +6,6 @@ It trains what the leader trains and writes nothing but, when it fails, the reas
 import ctypes
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -34,7 +33,7 @@ def main() -> None:
         answers.flush()
 
     commands: Commands = SimpleQueue()
-    threading.Thread(target=_listen, args=(commands, folder), daemon=True).start()
+    threading.Thread(target=_listen, args=(commands,), daemon=True).start()
     try:
         from plml.distributed.following import follow  # seconds, in which the leader may end already
 
@@ -56,11 +55,10 @@ def _end_with(leader: int) -> None:
             os._exit(1)
 
 
-def _listen(commands: Commands, folder: Path) -> None:
+def _listen(commands: Commands) -> None:
     """Read commands; when no more can come, end at once, whatever the process is doing."""
     for line in sys.stdin:
         commands.put(json.loads(line))
-    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 

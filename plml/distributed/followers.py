@@ -15,12 +15,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from plml.distributed.errors import DeviceGroupError
 from plml.heartbeat import beat
 
+PREFIX = "plml-devices-"  # of folders, then the leader's process id
 END_S = 5.0  # what a follower has to end in before it is killed
 NOTICE_S = 2.0  # within so much of a connection that broke off, the process that broke it is known to be gone
 
@@ -38,7 +42,8 @@ class Followers:
     """
 
     def __init__(self, size: int, device: str, timeout_s: float) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="plml-devices-"))
+        _remove_left_over()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ending = False
         root = str(Path(__file__).resolve().parents[2])  # found there wherever the leader found it
@@ -147,7 +152,8 @@ class Followers:
         self._ending = True
         for process in self._processes:
             assert process.stdin is not None
-            process.stdin.close()
+            with suppress(BrokenPipeError):  # it is gone, and a command was on its way
+                process.stdin.close()
         until = time.monotonic() + END_S
         for process in self._processes:
             try:
@@ -158,3 +164,11 @@ class Followers:
             assert process.stdout is not None
             process.stdout.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _remove_left_over() -> None:
+    """Remove folders of leaders that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        leader = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if leader.isdigit() and not psutil.pid_exists(int(leader)):
+            shutil.rmtree(folder, ignore_errors=True)
