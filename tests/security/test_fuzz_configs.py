@@ -18,8 +18,8 @@ WORDS = st.sampled_from([
     "name", "base", "method", "data", "optim", "lr", "epochs", "seed", "seeds", "search_space", "type", "float", "low",
     "high", "log", "choices", "categorical", "int", "when", "default", "an", "role", "digits", "options", "observation",
     "single_positive", "mode", "sampler", "tpe", "pruner", "points", "factors", "design", "baseline", "exclude",
-    "n_trials", "objective", "metric", "val/mAP", "optim.lr", "method.name", "method.lr_mult", "resources", "track", "auto", "..",
-    "tune_per_cell", "label_draws", "time_budget", "30m", "warm_start", "epochs.x", "", "a.b.c", "best:x", "recipe:x",
+    "n_trials", "objective", "metric", "val/mAP", "optim.lr", "method.name", "method.lr_mult", "resources", "track",
+    "auto", "..", "tune_per_cell", "label_draws", "time_budget", "30m", "warm_start", "epochs.x", "", "a.b.c", "best:x",
 ])  # fmt: skip
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=8), WORDS, st.just("1e-3")
