@@ -161,6 +161,26 @@ def test_stopping_puts_nothing_more_out_and_closes_what_is_live(tmp_path: Path) 
     assert not made.is_training
 
 
+def test_a_run_stops_after_the_epoch_in_which_the_end_was_asked_for(tmp_path: Path) -> None:
+    stopper, notes = Stopper(), Notes()
+    made = RunQueue([planned(tmp_path, "a"), planned(tmp_path, "b", seed=1)], notes, notes, gpu=0.0, stopper=stopper)
+    made.suggest("1")
+    assert not made.on_report("1", report("running", epoch=0, objective=1.0))
+    stopper.ask("signal")
+    assert made.on_report("1", report("running", epoch=1, objective=1.0))
+    assert notes.states == [("a", "INTERRUPTED")]
+    assert made.suggest("2") == FINISHED
+
+
+def test_trouble_with_storage_stops_the_queue(tmp_path: Path) -> None:
+    stopper, notes = Stopper(), Notes()
+    made = RunQueue([planned(tmp_path, "a")], notes, notes, gpu=0.0, stopper=stopper)
+    made.suggest("1")
+    made.on_report("1", report("storage", detail="disk: Read-only file system (EROFS)"))
+    assert (notes.states, made.failures) == ([("a", "INTERRUPTED")], {})
+    assert stopper.trouble == "disk: Read-only file system (EROFS)"
+
+
 def test_runs_that_train_together_are_neighbours(tmp_path: Path) -> None:
     runs = [planned(tmp_path, f"{m}{s}", "linear", method=m, seed=s) for s in range(2) for m in ("bce", "bce_ls")]
     assert [run.key for run in by_kind(runs)] == ["bce0", "bce1", "bce_ls0", "bce_ls1"]

@@ -183,6 +183,40 @@ def test_a_success_restores_the_failure_budget(tmp_path: Path) -> None:
     assert not driver.searcher.gave_up
 
 
+def test_a_trial_that_reports_after_the_end_was_asked_for_stops_and_waits(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    first, second = driver.suggest()[0], driver.suggest()[0]
+    driver.stopper.ask("signal")
+    assert driver.report(first, outcome="running", epoch=0, objective=5.0)
+    assert not driver.report(second, outcome="complete", epoch=2, objective=7.0)
+    assert driver.states == {"0000": "INTERRUPTED", "0001": "COMPLETE"}
+    assert driver.searcher.suggest("other") == FINISHED  # so that Tune ends by itself
+    assert driver.ledger.trials()[0].user_attrs["attempt"] == 1
+
+
+def test_trouble_with_storage_costs_no_attempt_and_stops_the_launch(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    slot, _ = driver.suggest()
+    driver.report(slot, outcome="storage", detail="results: No space left on device (ENOSPC)")
+    assert driver.states == {"0000": "INTERRUPTED"}
+    assert (driver.stopper.reason, driver.stopper.trouble) == ("trouble", "results: No space left on device (ENOSPC)")
+    assert driver.ledger.trials()[0].user_attrs["attempt"] == 1
+    assert driver.searcher.suggest("other") == FINISHED
+
+
+def test_why_a_worker_is_gone_is_told(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    slot, _ = driver.suggest()
+    driver.report(slot, outcome="running", epoch=0, objective=5.0)
+    assert list(driver.searcher.folders(slot)) == [driver.ledger.folder.trial("0000")]
+    driver.searcher.on_loss(slot, "the machine ran out of memory")
+    driver.searcher.on_loss(slot, "whatever Ray says of it later")
+    driver.searcher.on_trial_complete(slot, error=True)
+    trial = driver.ledger.trials()[0]
+    assert trial.user_attrs["last_error"] == "its process died after epoch 0 (the machine ran out of memory)"
+    assert trial.user_attrs["attempt"] == 2
+
+
 def test_stopping_puts_live_trials_back(tmp_path: Path) -> None:
     driver = Driver(tmp_path)
     slot, _ = driver.suggest()
