@@ -1,7 +1,7 @@
 """Fuzz one target, guided by the branches of plml that are reached: ``python fuzz_atheris.py TARGET [SECONDS]``.
 
-Needs atheris (``pip install atheris``), which is no dependency. Prints what was run; a crash ends it with a traceback and
-leaves the content in a file ``crash-*`` in the current folder.
+Needs atheris (``pip install atheris``), which is no dependency. Prints what was run; a crash ends it with a traceback
+and leaves the content in a file ``crash-*`` in the current folder.
 """
 
 import sys
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["plml", "tune", "ablations"]):
+PACKAGES = ["plml", "tune", "ablations"]
+
+with atheris.instrument_imports(include=PACKAGES):
     from fuzz_targets import TARGETS
 
 
@@ -23,7 +25,8 @@ def main() -> int:
         (Path(folder) / "data").mkdir()
         corpus = Path(folder) / "corpus"
         corpus.mkdir()
-        target = TARGETS[sys.argv[1]](Path(folder) / "data")
+        with atheris.instrument_imports(include=PACKAGES):  # a target imports what it needs when it is built
+            target = TARGETS[sys.argv[1]](Path(folder) / "data")
         for number, seed in enumerate(target.seeds):
             (corpus / str(number)).write_bytes(seed)
         limits = [
