@@ -204,6 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0 done, 1 failed, 2 wrong input, 4 interrupted and resumable."""
     options = build_parser().parse_args(arguments)
     from plml.errors import DivergenceError, PlmlError
+    from plml.storage import storage_trouble
 
     module = importlib.import_module(f"plml.commands.{options.command}")
     try:
@@ -215,11 +216,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return WRONG_INPUT
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        sys.stderr.write(f"interrupted; {_way_on(options)}\n")
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output, `head` for one, went away
         return DONE
+    except OSError as error:
+        trouble = storage_trouble(error)
+        if trouble is None:
+            raise
+        sys.stderr.write(f"error: {trouble}; {_way_on(options)}\n")
+        return INTERRUPTED
+
+
+def _way_on(options: argparse.Namespace) -> str:
+    """What to do once whatever ended the command is over."""
+    again = "the same command" + (" without --fresh" if getattr(options, "fresh", False) else "")
+    if options.command == "train":
+        return f"what the run has recorded is whole, and {again} goes on from there"
+    return f"{again} can be given again"
 
 
 if __name__ == "__main__":

@@ -23,20 +23,20 @@ CHUNK = 2**20
 class SealingWriter:
     """What is written here goes to ``file``; closing the content with :meth:`seal` adds the digest of all of it.
 
-    Writers that turn an error of the disk into one of their own (``torch.save`` does) lose its reason: ``trouble`` has
-    it.
+    Writers that turn whatever ends a write into an error of their own (``torch.save`` does) lose the reason, of a disk
+    or of a user who interrupts: ``trouble`` has it.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
-        self.trouble: OSError | None = None
+        self.trouble: BaseException | None = None
         self._digest = hashlib.sha256()
 
     def write(self, data: bytes | memoryview) -> int:
         """Write ``data``; return how many bytes it was."""
         try:
             self.file.write(data)
-        except OSError as error:
+        except BaseException as error:
             self.trouble = error
             raise
         self._digest.update(data)

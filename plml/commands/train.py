@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -17,6 +18,7 @@ from plml.data.load import load_bundle
 from plml.device import pick_device
 from plml.distributed import ALONE, DeviceGroupError, Group, open_group
 from plml.distributed.opening import check_devices
+from plml.errors import CheckpointError
 from plml.interrupt import stop_request
 from plml.matrix_figure import draw_matrices
 from plml.models.weights import find_weights
@@ -39,20 +41,33 @@ def run(options: argparse.Namespace) -> int:
     if options.fresh and (folder / "config.yaml").is_file():
         shutil.rmtree(folder)
     try:
-        with open_group(config, options.devices) as group:
-            return _train(config, folder, options.tracking_uri, group)
+        with _hold(folder), open_group(config, options.devices) as group:
+            return _train(config, folder, options, group)
     except DeviceGroupError as error:
         sys.stderr.write(f"error: {error}; the same command goes on from the last record\n")
         return FAILED
 
 
-def _train(config: TrainConfig, folder: Path, tracking_uri: str | None, group: Group) -> int:
+@contextmanager
+def _hold(folder: Path) -> Iterator[None]:
+    """Let nobody else train in ``folder``; raise CheckpointError if somebody does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise CheckpointError(
+            f"{folder}: another process trains here; wait for it, or choose another folder"
+        ) from error
+
+
+def _train(config: TrainConfig, folder: Path, options: argparse.Namespace, group: Group) -> int:
     trainer = open_trainer(config, folder, progress=console.is_terminal, group=group)
     console.print(f"{config.method['name']} on {config.data.name} ({config.data.observation['name']}), {config.mode}")
     console.print(f"run folder: {folder}")
     if trainer.history and not trainer.finished:
         console.print(f"going on after epoch {trainer.history[-1].epoch}")
-    tracking = _track(tracking_uri, config, trainer) if tracking_uri else nullcontext(None)
+    tracking = _track(options.tracking_uri, config, trainer) if options.tracking_uri else nullcontext(None)
     drawn = trainer.recorded_epochs
     with tracking as logger, stop_request() as stop, _bar(config, trainer) as show:
         for report in trainer.epochs():
@@ -64,7 +79,8 @@ def _train(config: TrainConfig, folder: Path, tracking_uri: str | None, group: G
                 break
         _draw(trainer, drawn)
     if not trainer.finished:
-        console.print(f"stopped after epoch {trainer.history[-1].epoch}; the same command goes on from there")
+        again = "the same command without --fresh" if options.fresh else "the same command"
+        console.print(f"stopped after epoch {trainer.history[-1].epoch}; {again} goes on from there")
         return INTERRUPTED
     _summarise(config, trainer, folder)
     return DONE
