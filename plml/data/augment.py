@@ -40,7 +40,7 @@ def crop(inputs: Tensor, min_scale: float, share: Share | None = None) -> Tensor
     RandomResizedCrop draws it, on the image at hand: a square that the whole picture was resized to. Boxes that do
     not fit after ten tries are the whole image.
     """
-    share = share or Share.all_of(len(inputs))
+    share = Share.all_of(len(inputs)) if share is None else share
     count = share.whole
     area = torch.empty(TRIES, count).uniform_(min_scale, 1.0)
     ratio = torch.empty(TRIES, count).uniform_(math.log(RATIOS[0]), math.log(RATIOS[1])).exp()
@@ -63,7 +63,7 @@ def crop(inputs: Tensor, min_scale: float, share: Share | None = None) -> Tensor
 
 def cutout(images: Tensor, side: float, share: Share | None = None) -> Tensor:
     """Paint a square of a random colour, its side ``side`` of the image's, centred anywhere, on each uint8 image."""
-    share = share or Share.all_of(len(images))
+    share = Share.all_of(len(images)) if share is None else share
     count, (channels, height, width) = share.whole, images.shape[1:]
     half_h, half_w = side * height / 2, side * width / 2
     y, x = torch.rand(count, 1, 1) * height, torch.rand(count, 1, 1) * width
@@ -80,7 +80,7 @@ def contrastive_views(images: Tensor, count: int, *, flip: bool = True, share: S
     of radius 0.1 to 2 pixels with 0.5. Images of other than 3 channels keep their colours, and without ``flip``
     nothing is mirrored.
     """
-    share = share or Share.all_of(len(images))
+    share = Share.all_of(len(images)) if share is None else share
     size = (images.shape[2], images.shape[3])
     total = count * share.whole
     boxes = share.of(draw_boxes(torch.full((total,), size[0]), torch.full((total,), size[1]), VIEW_SCALE))

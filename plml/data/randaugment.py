@@ -28,7 +28,7 @@ _SOLARIZE = 255 * (1 - STRENGTH)  # from here on Solarize inverts
 
 def rand_augment(images: Tensor, share: Share | None = None) -> Tensor:
     """Return uint8 images (B, 1 or 3, H, W), each changed twice at random; drawn from torch's default CPU generator."""
-    share = share or Share.all_of(len(images))
+    share = Share.all_of(len(images)) if share is None else share
     changed = images.clone()
     for _ in range(NUM_CHANGES):
         names = torch.randint(len(NAMES), (share.whole,))

@@ -1,3 +1,4 @@
+# ruff: noqa: PT012 - what fails is the block as a whole
 """Whatever ends one process of a training on several devices ends all of them, soon and with its reason."""
 
 import os
@@ -84,7 +85,7 @@ def test_a_killed_process_fails_the_training_with_its_reason(
     with (
         pytest.raises(DeviceGroupError, match=r"device 1 \(process \d+\) was ended by signal SIGKILL"),
         open_group(config, 3, timeout_s=60) as group,
-    ):  # noqa: PT012
+    ):
         assert isinstance(group, Leader)
         family += group.followers.pids
         for number, _ in enumerate(opened(config, tmp_path, group).epochs()):
@@ -101,7 +102,7 @@ def test_an_error_in_a_process_is_told(tmp_path: Path, config: TrainConfig, fami
     with (
         pytest.raises(DeviceGroupError, match=r"device [12] \(process \d+\) failed: IndexError: list index out of"),
         open_group(config, 3, timeout_s=60) as group,
-    ):  # noqa: PT012
+    ):
         assert isinstance(group, Leader)
         family += group.followers.pids
         for _ in opened(config, tmp_path, group).epochs():
@@ -114,7 +115,7 @@ def test_a_process_that_hangs_is_noticed(tmp_path: Path, config: TrainConfig, fa
     with (
         pytest.raises(DeviceGroupError, match="did not answer each other in time"),
         open_group(config, 2, timeout_s=TIMEOUT_S) as group,
-    ):  # noqa: PT012
+    ):
         assert isinstance(group, Leader)
         family += group.followers.pids
         for _ in opened(config, tmp_path, group).epochs():
@@ -125,7 +126,7 @@ def test_a_process_that_hangs_is_noticed(tmp_path: Path, config: TrainConfig, fa
 
 
 def test_a_process_that_cannot_start_is_noticed(tmp_path: Path, config: TrainConfig, family: list[int]) -> None:
-    with pytest.raises(DeviceGroupError, match=r"was ended by signal SIGTERM"), open_group(config, 2) as group:  # noqa: PT012
+    with pytest.raises(DeviceGroupError, match=r"was ended by signal SIGTERM"), open_group(config, 2) as group:
         assert isinstance(group, Leader)
         family += group.followers.pids
         os.kill(family[0], signal.SIGTERM)
