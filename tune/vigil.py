@@ -17,7 +17,7 @@ from tune.relaunch import Relaunch
 from tune.searcher import TrialSource
 from tune.stopping import Stopper
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 1.0  # at Ray's processes; at heartbeats, which are files that others may share, more seldom
 
 
 class Vigil(Callback):
@@ -39,7 +39,7 @@ class Vigil(Callback):
         self.source, self.stopper, self.hang_timeout, self.leave = source, stopper, hang_timeout, leave
         self._relaunch = Relaunch()
         self._seen: dict[str, tuple[object, float]] = {}  # by Ray trial: the last sign, and when it was new
-        self._look_at = 0.0
+        self._look_at = self._listen_at = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Look, if it is time to."""
@@ -55,8 +55,9 @@ class Vigil(Callback):
         running = [trial for trial in trials if trial.status == Trial.RUNNING]
         if self.stopper.asked() and not running:
             self.stopper.end()  # what waits for a place never gets one
-        if self.hang_timeout is None:
+        if self.hang_timeout is None or now < self._listen_at:
             return
+        self._listen_at = now + min(30.0, self.hang_timeout / 20)
         self._seen = {trial.trial_id: self._news_of(trial, now) for trial in running}
         for trial in running:
             silent = now - self._seen[trial.trial_id][1]
