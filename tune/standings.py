@@ -15,6 +15,7 @@ from optuna import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from plml import report_log
 from plml.config import TrainConfig, load_config
 from plml.errors import ConfigError
 from tune.records import counted_trials, state_of
@@ -220,15 +221,7 @@ def _config(file: Path) -> TrainConfig | None:
 
 def read_reports(run_folder: Path) -> list[tuple[int, dict[str, float]]]:
     """Return epoch and metrics of every report of a run; a damaged line and what follows it is left out."""
-    file = run_folder / "metrics.jsonl"
-    reports: list[tuple[int, dict[str, float]]] = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        try:
-            report = json.loads(line)
-            reports.append((report["epoch"], report["metrics"]))
-        except (ValueError, KeyError, TypeError):
-            break  # torn by a kill; what follows was never told
-    return reports
+    return [(report.epoch, dict(report.metrics)) for report in report_log.read_reports(run_folder)]
 
 
 def read_result(run_folder: Path) -> dict[str, Any] | None:

@@ -40,12 +40,15 @@ class Vigil(Callback):
         self._relaunch = Relaunch()
         self._seen: dict[str, tuple[object, float]] = {}  # by Ray trial: the last sign, and when it was new
         self._look_at = self._listen_at = 0.0
+        self._watched, self._last = 0.0, time.monotonic()  # seconds of watching
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Look, if it is time to."""
         del iteration, info
         self.stopper.at_step()
         now = time.monotonic()
+        # While this process itself waited, for a database perhaps, workers waited for it, and showed no life.
+        self._watched, self._last = self._watched + min(now - self._last, LOOK_EVERY_S), now
         if now < self._look_at:
             return
         self._look_at = now + LOOK_EVERY_S
@@ -58,12 +61,12 @@ class Vigil(Callback):
         if self.hang_timeout is None or now < self._listen_at:
             return
         self._listen_at = now + min(30.0, self.hang_timeout / 20)
-        self._seen = {trial.trial_id: self._news_of(trial, now) for trial in running}
+        self._seen = {trial.trial_id: self._news_of(trial) for trial in running}
         for trial in running:
-            silent = now - self._seen[trial.trial_id][1]
+            silent = self._watched - self._seen[trial.trial_id][1]
             if silent > self.hang_timeout and trial.temporary_state.ray_actor is not None:
                 self.source.on_loss(trial.trial_id, f"killed: it showed no sign of life for {silent:.0f} s")
-                self._seen[trial.trial_id] = (None, now)
+                self._seen[trial.trial_id] = (None, self._watched)
                 ray.kill(trial.temporary_state.ray_actor)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -75,7 +78,7 @@ class Vigil(Callback):
         del iteration, trials, trial, info
         self._relaunch.note_progress()
 
-    def _news_of(self, trial: Trial, now: float) -> tuple[object, float]:
+    def _news_of(self, trial: Trial) -> tuple[object, float]:
         sign = [last_beat(folder) for folder in self.source.folders(trial.trial_id)]
         before = self._seen.get(trial.trial_id)
-        return before if before is not None and before[0] == sign else (sign, now)
+        return before if before is not None and before[0] == sign else (sign, self._watched)
