@@ -94,8 +94,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "rejects large losses": ("ll_r", {}),
     "maps and class weights": ("cones", {}),
     "a view's features": ("plc", {}),
-    # At the default temperature of 0.07 similarities are blown up fourteen times, and their rounding with them.
-    "a contrastive loss beside": ("an", {"auxiliary": {"name": "contrastive", "temperature": 1.0}}),
+    # At the default temperature similarities are blown up fourteen times, and their rounding with them: seen in double.
+    "a contrastive loss beside": ("an", {"auxiliary": {"name": "contrastive", "temperature": 1.0, "weight": 0.1}}),
     "label graph": ("imcl", {}),
     "augmented": ("an", {"data.crop_scale": 0.5, "data.randaugment": True, "data.cutout": 0.3}),
     "averaged, clipped": ("an", {"optim.ema_decay": 0.9, "optim.grad_clip": 0.1, "optim.batch_size": 20}),

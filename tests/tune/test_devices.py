@@ -1,5 +1,6 @@
 """Trials that occupy several GPUs: how many fit, and a real study on a cluster whose GPUs are names only."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -70,8 +71,8 @@ def test_devices_of_a_trial() -> None:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A running Ray with two GPUs that do not exist; its address."""
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, psutil.Process]]:
+    """A running Ray with two GPUs that do not exist: its address and its first process."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with socket.socket() as probe, tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
@@ -92,7 +93,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             time.sleep(0.5)
         family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
         try:
-            yield f"{HOST}:{port}"
+            yield f"{HOST}:{port}", psutil.Process(process.pid)
         finally:
             family += [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
             os.kill(process.pid, signal.SIGTERM)
@@ -102,24 +103,24 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
                     os.kill(pid, signal.SIGKILL)
 
 
-def followers() -> list[int]:
-    """Processes of the second device of any training."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            command = process.cmdline()
-        except psutil.Error:
-            continue
-        if "plml.distributed.follower" in command:
-            found.append(process.pid)
+def followers(cluster: psutil.Process) -> set[int]:
+    """Processes of second devices among those of a cluster."""
+    found = set()
+    for process in cluster.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "plml.distributed.follower" in process.cmdline():
+                found.add(process.pid)
     return found
 
 
-def run_study(folder: Path, address: str, gpu: int) -> tuple[dict[str, list[dict[str, float]]], int]:
-    """Run the study with so many GPUs a trial; return each trial's figures by epoch and the most followers seen."""
+def run_study(
+    folder: Path, cluster: tuple[str, psutil.Process], gpu: int
+) -> tuple[dict[str, list[dict[str, float]]], int]:
+    """Run the study with so many GPUs a trial; return each trial's figures by epoch and the most followers at once."""
+    address, family = cluster
     folder.mkdir()
     (folder / "small.yaml").write_text(yaml.safe_dump({**STUDY, "resources": {"cpu": 2, "gpu": gpu}}))
-    before, most = set(followers()), 0
+    most, seen = 0, set[int]()
     with (folder / "out.txt").open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "tune" / "run.py"), "--study", "small.yaml", "--address", address],
@@ -129,11 +130,12 @@ def run_study(folder: Path, address: str, gpu: int) -> tuple[dict[str, list[dict
         )
     until = time.monotonic() + LIMIT_S
     while process.poll() is None:
-        most = max(most, len(set(followers()) - before))
+        now = followers(family)
+        most, seen = max(most, len(now)), seen | now
         assert time.monotonic() < until, (folder / "out.txt").read_text()
         time.sleep(0.1)
     assert process.returncode == 0, (folder / "out.txt").read_text()
-    assert not set(followers()) - before
+    assert not any(map(psutil.pid_exists, seen))
     found = {}
     for file in sorted((folder / "results" / "small" / "trials").glob("*/metrics.jsonl")):
         rows = [json.loads(line)["metrics"] for line in file.read_text().splitlines()]
@@ -143,7 +145,7 @@ def run_study(folder: Path, address: str, gpu: int) -> tuple[dict[str, list[dict
 
 
 @pytest.mark.cluster
-def test_a_study_whose_trials_take_two_devices_each(tmp_path: Path, cluster: str) -> None:
+def test_a_study_whose_trials_take_two_devices_each(tmp_path: Path, cluster: tuple[str, psutil.Process]) -> None:
     alone, none = run_study(tmp_path / "alone", cluster, 0)
     together, one = run_study(tmp_path / "together", cluster, 2)
     assert (none, one) == (0, 1)  # two GPUs are one trial's, so trials came one after the other
