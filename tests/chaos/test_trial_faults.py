@@ -117,6 +117,35 @@ def test_a_trial_that_returns_without_a_word(besiege: Besiege, tmp_path: Path) -
     siege.check("the same, tried again once mended", roles)
 
 
+def test_a_batch_that_memory_does_not_do_for(besiege: Besiege, tmp_path: Path) -> None:
+    """The process of a trial with large batches may take 40 MiB more than it has: what torch asks for is refused."""
+    body = """
+    def epochs(self):
+        import resource
+        if self.config.optim.batch_size < 100:
+            yield from true(self)
+            return
+        taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + 40 * 2**20, resource.RLIM_INFINITY))
+        try:
+            yield from true(self)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    """
+    sizes = {"optim.batch_size": {"type": "categorical", "choices": [16, 320, 20, 300]}}
+    siege = besiege(
+        changes={
+            "base": {**besiege.study["base"], "method": "an"},
+            "search_space": sizes, "sampler": {"name": "grid"}, "n_trials": 4,
+        },
+        environment=with_fault(tmp_path / "fault", body),
+    )  # fmt: skip
+    assert siege.run() == 0, siege.out()
+    siege.check("out of memory", 2, {"COMPLETE": 2, "PRUNED": 2})
+    reasons = {trial.user_attrs.get("reason", "complete") for trial in siege.study().trials}
+    assert reasons == {"complete", "out_of_memory"}
+
+
 def test_ray_kills_workers_for_memory(besiege: Besiege) -> None:
     siege = besiege(
         changes={"n_trials": 2, "failure_budget": 2},
