@@ -4,7 +4,9 @@ Arguments: rank, number of processes, folder.
 """
 
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,26 +17,35 @@ from plml.data.load import load_bundle
 from plml.distributed.device_group import DeviceGroup
 from plml.distributed.followed_folder import FollowedFolder
 from plml.distributed.group import ALONE
+from plml.errors import ConfigError
+from plml.methods import METHODS
 from plml.models import Classifier
 from plml.run_folder import RunFolder
 from plml.trainer import Trainer
 
-CASES = {
-    "role": {"method": "role"},
+SPECIAL = {
     "contrastive": {"method": "an", "auxiliary": "contrastive"},
-    "cones": {"method": "cones", "data.observation": "candidate_set"},
     "augmented": {"method": "ll_r", "data.crop_scale": 0.5, "data.randaugment": True, "data.cutout": 0.3},
 }
+CASES = {**{name: {"method": name} for name in METHODS}, **SPECIAL}
+SETTINGS = ("single_positive", "candidate_set", {"name": "missing_positives", "rate": 0.3}, "fully_observed")
 TREE = {
     "epochs": 2,
     "device": "cpu",
     "optim": {"name": "adam", "lr": 1e-3, "batch_size": 21},
     "data": {
         "name": "digits",
-        "observation": "single_positive",
         "options": {"num_train": 64, "num_val": 20, "num_test": 20},
     },
 }
+
+
+def config_of(changes: dict[str, Any]) -> TrainConfig:
+    """A short training of the first label setting that the method takes."""
+    for setting in SETTINGS:
+        with suppress(ConfigError):
+            return make_config(TREE, {"data.observation": setting, **changes})
+    raise AssertionError(f"no setting for {changes}")
 
 
 class Rank(DeviceGroup):
@@ -59,7 +70,7 @@ def main() -> None:
         group.join(folder / "store")
     found = {}
     for name, changes in CASES.items():
-        config = make_config(TREE, changes)
+        config = config_of(changes)
         bundle = load_bundle(config, device=torch.device("cpu"))
         trainer = Trainer(config, bundle, folder / f"{name}-{size}", group=group)
         parts = {"model": trainer.model, "method": trainer.method}
