@@ -61,10 +61,14 @@ class GridSource(TrialSource):
         """Return the run folders of what a worker trains."""
         return self.owners[trial_id].folders(trial_id) if trial_id in self.owners else ()
 
-    def on_loss(self, trial_id: str, why: str) -> None:
+    def on_loss(self, trial_id: str, why: str, *, spared: bool = False) -> None:
         """Tell whoever gave the work why its worker is about to be gone."""
         if trial_id in self.owners:
-            self.owners[trial_id].on_loss(trial_id, why)
+            self.owners[trial_id].on_loss(trial_id, why, spared=spared)
+
+    def on_room(self, concurrent: int) -> None:
+        """Share runs among so many workers; a search that others are beside keeps to one."""
+        self.queue.on_room(concurrent)
 
     @property
     def is_training(self) -> bool:

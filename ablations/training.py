@@ -16,7 +16,7 @@ from tune.driving import drive
 from tune.folders import StudyFolder
 from tune.launch import prepare_data, say_why, warn
 from tune.ledger import Ledger
-from tune.orders import OrderBook
+from tune.orders import Book, order_book
 from tune.progress import StudyProgress
 from tune.records import counted_trials
 from tune.run_queue import PlannedRun, RunQueue, by_kind
@@ -62,7 +62,7 @@ def train(
             concurrent=plan.concurrent,
             epochs=max(cell.config.total_epochs for cell in grid.cells),
         )
-        orders = OrderBook(folder.path / ".orders")
+        orders = order_book(folder.path / ".orders", shared=plan.own)
         queue = RunQueue(
             by_kind([run.planned for run in waiting]),
             progress,
@@ -102,7 +102,7 @@ def _searcher(
     place: int,
     search: CellSearch,
     queue: RunQueue,
-    orders: OrderBook,
+    orders: Book,
     searches: int,
     concurrent: int,
 ) -> LedgerSearcher:

@@ -126,7 +126,10 @@ class Delivery:
                 pen.told = set() if new else tracker.delivered_epochs(pen.run)
                 if new:
                     return  # nothing to read yet
-            reports = read_reports(runs.folder.trial(pen.trial.user_attrs["key"]))
+            folder = runs.folder.trial(pen.trial.user_attrs["key"])
+            if runs.fetcher is not None:
+                runs.fetcher.fetch(folder, ended=False)
+            reports = read_reports(folder)
             reports = [report for report in reports if report.epoch not in pen.told]
             if not reports:
                 return

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from tune.execution import Plan, run_trials
-from tune.orders import OrderBook
+from tune.orders import Book
 from tune.progress import StudyProgress
 from tune.searcher import TrialSource
 from tune.stopping import Stopper
 
 
 def drive(
-    source: TrialSource, plan: Plan, folder: Path, stopper: Stopper, progress: StudyProgress, orders: OrderBook
+    source: TrialSource, plan: Plan, folder: Path, stopper: Stopper, progress: StudyProgress, orders: Book
 ) -> bool:
     """Run all trials of ``source`` on a Ray that is running.
 

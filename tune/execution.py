@@ -7,10 +7,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plml.errors import ConfigError
+from plml.checkpoint import write_text
+from plml.errors import ConfigError, PlmlError
+from tune.shipping import check_address, joined
+from tune.site import Site, check_machines
 from tune.stopping import Stopper
 from tune.study_file import ResourcesConfig
 
@@ -52,6 +56,8 @@ class Plan:
         gpus: GPUs there are.
         own: whether Ray is started for this plan, with one CPU for each trial; a cluster counts its cores.
         hang_timeout: seconds without a sign of life after which a worker is killed; None: never.
+        resources: of a trial, as they were asked for, where the machines may change; None: they do not.
+        store: URL under which runs are kept between machines; None: all machines see the study's folder.
     """
 
     cpu: int
@@ -61,6 +67,8 @@ class Plan:
     gpus: float
     own: bool = True
     hang_timeout: float | None = None
+    resources: ResourcesConfig | None = None
+    store: str | None = None
 
     @property
     def share(self) -> int:
@@ -164,6 +172,8 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
         ConfigError: a trial does not fit, or there is no cluster at ``address``.
     """
     plan = None if address else make_plan(resources, *local_resources())
+    if address:
+        check_address(address)
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     if not address:
@@ -176,26 +186,23 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
         logging.getLogger(package).setLevel(logging.CRITICAL)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    if address:
+        from tune.following import nodes_now, plan_for
+
+        with joined(address, **common):
+            yield plan_for(resources, nodes_now())
+        return
+    assert plan is not None
+    with environment(PYTHONPATH=path, RAY_preload_python_modules=PRELOADED, **AHEAD):
+        ray.init(
+            address="local",
+            num_cpus=plan.concurrent,
+            num_gpus=int(plan.gpus),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            **common,
+        )
     try:
-        if plan is None:
-            ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": path}}, **common)
-        else:
-            with environment(PYTHONPATH=path, RAY_preload_python_modules=PRELOADED, **AHEAD):
-                ray.init(
-                    address="local",
-                    num_cpus=plan.concurrent,
-                    num_gpus=int(plan.gpus),
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    **common,
-                )
-    except ConnectionError as error:
-        raise ConfigError(f"--address {address}: no Ray cluster answers there ({error})") from None
-    try:
-        if plan is None:
-            total = ray.cluster_resources()
-            nodes = [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
-            plan = make_plan(resources, total.get("CPU", 0.0), total.get("GPU", 0.0), own=False, nodes=nodes)
         yield plan
     finally:
         ray.shutdown()
@@ -203,6 +210,8 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
 
 def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper, leave: Callable[[], None]) -> None:
     """Run all trials that ``source`` gives, ``plan.concurrent`` at a time, on a Ray that is running.
+
+    On a cluster as many at a time as its machines have room for, which may change.
 
     Returns when the source has finished or ``stopper`` was asked; Tune says nothing of the difference.
 
@@ -212,22 +221,35 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
         folder: for Tune's own files, which are removed.
         stopper: ends the run.
         leave: puts everything back that is being trained, before this process starts over because Ray has died.
-    """
-    from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
 
+    Raises:
+        ConfigError: a machine of the cluster cannot work.
+    """
+    from ray.tune import Callback, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
+    from ray.tune.search import ConcurrencyLimiter
+
+    from tune.fetching import Pulse
+    from tune.following import Following
     from tune.scheduler import PrunerScheduler
-    from tune.trainable import ray_trial
     from tune.vigil import Vigil
+    from tune.worker import ray_trial
 
     # A name is never used twice: Tune would mix the files of two launches.
     name = f"launch-{time.time_ns()}-{os.getpid()}"
+    site = _site(plan, folder.parent, name)
+    limiter = ConcurrencyLimiter(source, plan.concurrent)
+    callbacks: list[Callback] = [Vigil(source, stopper, plan.hang_timeout, leave)]
+    if plan.store is not None:
+        callbacks.insert(0, Pulse(source, site))
+    if plan.resources is not None:
+        check_machines(site)
+        callbacks.append(Following(limiter, source, plan.resources, stopper))
     tuner = Tuner(
-        with_resources(ray_trial, {"cpu": plan.share, "gpu": plan.gpu}),
+        with_resources(partial(ray_trial, site=site), {"cpu": plan.share, "gpu": plan.gpu}),
         tune_config=TuneConfig(
-            search_alg=source,
+            search_alg=limiter,
             scheduler=PrunerScheduler(source, stopper),
             num_samples=-1,
-            max_concurrent_trials=plan.concurrent,
             reuse_actors=True,  # a warm worker starts a trial in 0.1 s instead of 5
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -237,11 +259,34 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
             storage_path=str(folder),
             verbose=0,
             failure_config=FailureConfig(max_failures=0),
-            callbacks=[Vigil(source, stopper, plan.hang_timeout, leave)],
+            callbacks=callbacks,
         ),
     )
     try:
         if not stopper.asked():
             tuner.fit()
     finally:
+        site.witness.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _site(plan: Plan, root: Path, name: str) -> Site:
+    """Return what workers are told of a launch; leave the file by which they know that they see its folder."""
+    if plan.own:
+        return Site(str(root), None, plan.store, name)
+    site = Site(str(root), name, plan.store, name)
+    write_text(site.witness, name)
+    return site
+
+
+def _fit(tuner: Any) -> None:
+    """Run a Tuner; what went wrong on our side of it is raised as it was, not as the text that Tune makes of it."""
+    from ray.tune import TuneError
+
+    try:
+        tuner.fit()
+    except TuneError as error:
+        ours = error.__context__
+        if isinstance(ours, PlmlError | OSError):
+            raise ours from None
+        raise

@@ -71,6 +71,17 @@ class StudyFolder:
         return str(self.journal)
 
     @property
+    def run_store_file(self) -> Path:
+        """The URL under which the study's runs are kept between machines, in one line."""
+        return self.path / "run_store.txt"
+
+    def run_store(self, asked: str | None = None) -> str | None:
+        """Return that URL: what was asked for, else what the study used before; None: runs are in this folder."""
+        if asked:
+            return asked.rstrip("/")
+        return self.run_store_file.read_text(encoding="utf-8").strip() if self.run_store_file.is_file() else None
+
+    @property
     def driver_file(self) -> Path:
         """Says who runs the study."""
         return self.path / ".driver.json"

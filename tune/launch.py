@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,7 +131,12 @@ def run_study(
             renewal.learn(ledger, old, console)
         if teacher is not None:
             renewal.warm_start(ledger, teacher, console)
-        return _run(study, ledger, TrialRuns(uri, ledger, warn=warn), stopper, options, command, cluster)
+        runs = TrialRuns(uri, ledger, warn=warn)
+        if (url := folder.run_store(options.run_store)) is not None:
+            from tune.fetching import open_fetcher
+
+            runs.fetcher = open_fetcher(url, folder, ledger.uid, warn)
+        return _run(study, ledger, runs, stopper, options, command, cluster)
 
 
 def warn(text: str) -> None:
@@ -148,6 +154,8 @@ def _run(
     cluster: "StartingCluster | None",
 ) -> int:
     """Run what is left of a study whose ledger nobody else writes; return the exit code."""
+    from tune.records import ENDED
+
     budget = ledger.n_trials
     ledger.reconcile()
     retried = ledger.retry_failed() if options.retry_failed else 0
@@ -168,6 +176,8 @@ def _run(
     runs.deliver()
     try:
         interrupted, gave_up = _train(study, ledger, runs, stopper, options, cluster)
+        if runs.fetcher is not None:
+            runs.fetcher.finish(ledger.trials(*ENDED))
     except (PlmlError, OSError) as error:
         runs.close_study("INTERRUPTED" if isinstance(error, TroubleError | OSError) else "FAILED", {})
         raise
@@ -214,13 +224,15 @@ def _train(
 
         images = watch_images(ledger, console)
         from tune.driving import drive
-        from tune.orders import OrderBook
+        from tune.orders import order_book
         from tune.progress import StudyProgress
         from tune.records import ENDED, best_trials, state_of
         from tune.searcher import LedgerSearcher, crew_limit
 
     folder = ledger.folder
     with cluster as plan, stopper.watch():
+        if runs.fetcher is not None:
+            plan = replace(plan, store=runs.fetcher.store.url)
         console.print(f"training {plan.describe()}")
         stopper.after(study.config.time_budget)
         progress = StudyProgress(
@@ -232,7 +244,7 @@ def _train(
             epochs=study.base.total_epochs,
         )
         progress.resume(Counter(map(state_of, ledger.trials(*ENDED))), next(iter(best_trials(ledger.optuna, 1)), None))
-        orders = OrderBook(folder.path / ".orders")
+        orders = order_book(folder.path / ".orders", shared=plan.own)
         searcher = LedgerSearcher(
             ledger,
             runs,

@@ -122,7 +122,7 @@ def smoke(study: Study, options: argparse.Namespace, console: Console) -> int:
     with tempfile.TemporaryDirectory(prefix="plml-") as temporary:
         output = Path(temporary)
         folder = StudyFolder(output / study.name)
-        anew = {"storage": None, "fork": None, "retry_failed": False, "force_alias": False}
+        anew = {"storage": None, "run_store": None, "fork": None, "retry_failed": False, "force_alias": False}
         options = argparse.Namespace(**{**vars(options), **anew})
         with folder.hold():
             command = "(a smoke run is not continued)"

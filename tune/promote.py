@@ -78,7 +78,7 @@ def promote(options: argparse.Namespace) -> int:
         if missing:
             from tune.driving import drive
             from tune.execution import ray_cluster
-            from tune.orders import OrderBook
+            from tune.orders import order_book
             from tune.progress import StudyProgress
             from tune.run_queue import RunQueue
             from tune.searcher import most_in_crew
@@ -96,7 +96,7 @@ def promote(options: argparse.Namespace) -> int:
                     concurrent=plan.concurrent,
                     epochs=study.base.total_epochs,
                 )
-                orders = OrderBook(folder.path / ".orders")
+                orders = order_book(folder.path / ".orders", shared=plan.own)
                 queue = RunQueue(
                     missing,
                     progress,

@@ -53,6 +53,12 @@ def build_parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("where")
     add_places(where)
     where.add_argument("--storage", type=address, metavar="URL", help="Optuna storage (default: a journal file)")
+    where.add_argument(
+        "--run-store",
+        type=address,
+        metavar="URL",
+        help="where machines that share no folder keep runs: s3://..., sftp://",
+    )
     after = parser.add_argument_group("the best model")
     after.add_argument("--register", metavar="NAME", help="make it a version of a registered model in MLflow")
     after.add_argument("--alias", metavar="ALIAS", help="such as champion; moves only to what was chosen by more")

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from plml.config import TrainConfig
 from plml.population import is_stackable
 from tune.crew import Orders
-from tune.orders import OrderBook
-from tune.searcher import FINISHED, StudyObserver, TrialSource, died, error_note, read_report
+from tune.orders import Book
+from tune.searcher import FINISHED, MACHINES, StudyObserver, TrialSource, died, error_note, read_report
 from tune.stopping import Stopper
 from tune.trainable import Task, TrialReport
 
@@ -85,7 +85,7 @@ class RunQueue(TrialSource):
         gpu: float,
         stopper: Stopper,
         crew: int = 1,
-        orders: OrderBook | None = None,
+        orders: Book | None = None,
         concurrent: int = 1,
     ) -> None:
         super().__init__()
@@ -98,6 +98,8 @@ class RunQueue(TrialSource):
         self.failures: dict[str, str] = {}  # why runs failed, by key
         self.failures_in_a_row = 0
         self.losses: dict[str, str] = {}  # why workers are gone, by Ray trial
+        self.without_machine: set[str] = set()  # Ray trials whose machine is gone
+        self.spared: Counter[str] = Counter()  # attempts that were not counted for that, by key
 
     def add(self, runs: Iterable[PlannedRun]) -> None:
         """Put further runs at the end of the queue."""
@@ -122,7 +124,7 @@ class RunQueue(TrialSource):
         return {
             "crew": [asdict(self._begin(trial_id, run, attempt)) for run, attempt in crew],
             "name": trial_id,
-            "orders": str(self.orders.folder),
+            "orders": self.orders.address,
         }
 
     def _fellows(self, first: PlannedRun, wanted: int) -> list[tuple[PlannedRun, int]]:
@@ -178,8 +180,8 @@ class RunQueue(TrialSource):
             case "broken":
                 self._try_again(trial_id, live, told.detail)
             case "storage":
-                self._end(trial_id, live, "INTERRUPTED", None, "")
                 self.stopper.ask("trouble", told.detail)
+                self._end(trial_id, live, "INTERRUPTED", None, "")
             case "diverged" | "out_of_memory" | "rejected":
                 self._end(trial_id, live, "FAILED", None, f"{told.outcome.replace('_', ' ')}: {told.detail}")
         return False
@@ -190,6 +192,10 @@ class RunQueue(TrialSource):
         for live in list(self.live.get(trial_id, {}).values()):
             if self.stopper.asked():
                 self._end(trial_id, live, "INTERRUPTED", None, "")
+            elif trial_id in self.without_machine and self.spared[live.run.key] < MACHINES:
+                self.spared[live.run.key] += 1
+                self.waiting.insert(0, (live.run, live.attempt))
+                self._end(trial_id, live, "INTERRUPTED", None, f"{why}; it goes on elsewhere")
             else:
                 self._try_again(trial_id, live, error_note(live.run.folder) or died(why))
         self.live.pop(trial_id, None)
@@ -198,9 +204,15 @@ class RunQueue(TrialSource):
         """Return the run folders of what a worker trains."""
         return [live.run.folder for live in self.live.get(trial_id, {}).values()]
 
-    def on_loss(self, trial_id: str, why: str) -> None:
+    def on_loss(self, trial_id: str, why: str, *, spared: bool = False) -> None:
         """Keep why a worker is about to be gone."""
         self.losses.setdefault(trial_id, why)
+        if spared:
+            self.without_machine.add(trial_id)
+
+    def on_room(self, concurrent: int) -> None:
+        """Share what waits among so many workers."""
+        self.concurrent = concurrent
 
     def close_live(self) -> None:
         """Close the runs that were being trained when somebody asked to stop."""

@@ -3,8 +3,12 @@
 The pruner's state is the ledger, so it survives a restart; the rungs of Ray's own schedulers do not.
 """
 
+import socket
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import ray
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
@@ -12,6 +16,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tune.searcher import TrialSource
 from tune.stopping import Stopper
+
+ANSWER_S = 2.0
 
 
 class PrunerScheduler(FIFOScheduler):
@@ -44,9 +50,11 @@ class PrunerScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """Note what Ray says of a worker that is gone, before the searcher is told that it is."""
         del tune_controller
-        error = trial.get_pickled_error()
+        error = error_of(trial)
         if isinstance(error, OutOfMemoryError):
             self.source.on_loss(trial.trial_id, "the machine ran out of memory")
+        elif (machine := machine_that_died(trial)) is not None:
+            self.source.on_loss(trial.trial_id, f"machine {machine} is gone", spared=True)
         elif isinstance(error, RayActorError):
             self.source.on_loss(trial.trial_id, " ".join(str(error).split())[:200])
 
@@ -55,3 +63,31 @@ class PrunerScheduler(FIFOScheduler):
         del tune_controller
         stop = self.source.on_report(trial.trial_id, result)
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+
+def error_of(trial: Trial) -> Exception | None:
+    """Return what ended a worker, None if Ray did not say; Tune's own function looks where it is not yet."""
+    file = trial.pickled_error_file
+    if file is None or not Path(file).is_file():
+        return None
+    with Path(file).open("rb") as stream:
+        error: Exception = ray.cloudpickle.load(stream)  # written by this process
+    return error
+
+
+def machine_that_died(trial: Trial) -> str | None:
+    """Return the address of the machine that took a trial's worker with it; None if it is there, or none was known.
+
+    Ray knows of a machine's end only after a while. Its part on that machine does not answer any more at once.
+    """
+    address = trial.last_result.get("node_ip")
+    nodes = [node for node in ray.nodes() if node["NodeManagerAddress"] == address]
+    if address is None or not nodes:
+        return None
+    for node in nodes:
+        if not node["Alive"]:
+            continue
+        with suppress(OSError):
+            socket.create_connection((address, node["NodeManagerPort"]), ANSWER_S).close()
+            return None
+    return str(address)

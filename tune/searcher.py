@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,15 +16,17 @@ from ray.tune.search import Searcher
 from plml.config import TrainConfig
 from plml.errors import ConfigError
 from plml.population import is_stackable
+from plml.tracking import TrackingError
 from tune.crew import Orders
 from tune.ledger import Asked, Ledger
-from tune.orders import OrderBook
+from tune.orders import Book
 from tune.stopping import Stopper
 from tune.study_file import ResourcesConfig, StudyConfig
 from tune.trainable import Task, TrialReport
 from tune.trial_runs import TrialRuns
 
 CREW_ON_CPU, CREW_ON_GPU = 32, 256
+MACHINES = 5  # that a trial may lose without being blamed for it
 
 
 class StudyObserver(Protocol):
@@ -70,8 +73,18 @@ class TrialSource(Searcher, ABC):
         """Return the run folders in which a Ray trial shows that it lives."""
 
     @abstractmethod
-    def on_loss(self, trial_id: str, why: str) -> None:
-        """Learn why a worker is about to be gone, before :meth:`on_trial_complete`."""
+    def on_loss(self, trial_id: str, why: str, *, spared: bool = False) -> None:
+        """Learn why a worker is about to be gone, before :meth:`on_trial_complete`.
+
+        Args:
+            trial_id: Ray's.
+            why: in words.
+            spared: its machine is gone, for which no trial is to blame: it costs no attempt.
+        """
+
+    def on_room(self, concurrent: int) -> None:
+        """Learn how many workers there may be from now on."""
+        del concurrent
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Accept whatever Tune passes on; the ledger has its own metric and space."""
@@ -116,7 +129,7 @@ class LedgerSearcher(TrialSource):
         gpu: float,
         stopper: Stopper,
         crew: int = 1,
-        orders: OrderBook | None = None,
+        orders: Book | None = None,
         shares: int = 2,
     ) -> None:
         super().__init__()
@@ -128,6 +141,8 @@ class LedgerSearcher(TrialSource):
         self.answers: Counter[str] = Counter()
         self.failures_in_a_row = 0
         self.losses: dict[str, str] = {}  # why workers are gone, by Ray trial
+        self.without_machine: set[str] = set()  # Ray trials whose machine is gone
+        self.spared: Counter[str] = Counter()  # attempts that were not counted for that, by key
 
     @property
     def gave_up(self) -> bool:
@@ -151,7 +166,7 @@ class LedgerSearcher(TrialSource):
         return {
             "crew": [asdict(self._begin(trial_id, *each, in_crew=True)) for each in crew],
             "name": trial_id,
-            "orders": str(self.orders.folder),
+            "orders": self.orders.address,
         }
 
     def _crew_size(self) -> int:
@@ -196,7 +211,7 @@ class LedgerSearcher(TrialSource):
             metric=study.objective.metric,
             mode=study.objective.mode,
             seeds=tuple(study.seeds or ()),
-            tracking_uri=self.runs.uri if run_id else None,
+            tracking_uri=self.runs.worker_uri if run_id else None,
             run_id=run_id,
             gpus=self.gpu,
             system_metrics=study.track.system_metrics,
@@ -215,6 +230,8 @@ class LedgerSearcher(TrialSource):
 
     def on_report(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Store what a worker reports and close trials that have ended; return whether the worker is to stop."""
+        place = {"plml.node": str(result.get("node_ip", "")), "plml.devices": str(result.get("devices", ""))}
+        self.runs.places |= dict.fromkeys(self.live.get(trial_id, {}), place)
         if "told" not in result:
             told = read_report(result)
             keys = list(self.live.get(trial_id, {}))
@@ -276,17 +293,35 @@ class LedgerSearcher(TrialSource):
         for live in list(self.live.get(trial_id, {}).values()):
             if self.stopper.asked():
                 self._wait(trial_id, live)
+            elif trial_id in self.without_machine and self.spared[live.key] < MACHINES:
+                self.spared[live.key] += 1
+                self.ledger.put_back(live.trial, error=why)
+                self._ended(trial_id, live, "INTERRUPTED", f"{why}; it goes on elsewhere")
             else:
-                self._try_again(trial_id, live, error_note(self.ledger.folder.trial(live.key)) or died(why, live.epoch))
+                self._try_again(trial_id, live, self._note_of(live) or died(why, live.epoch))
         self.live.pop(trial_id, None)
+
+    def _note_of(self, live: Live) -> str | None:
+        """What a worker wrote before it raised."""
+        folder = self.ledger.folder.trial(live.key)
+        if self.runs.fetcher is not None:
+            with suppress(TrackingError):
+                self.runs.fetcher.fetch(folder, ended=False)
+        return error_note(folder)
 
     def folders(self, trial_id: str) -> Iterable[Path]:
         """Return the run folders of the trials that a worker trains."""
         return [self.ledger.folder.trial(key) for key in self.live.get(trial_id, {})]
 
-    def on_loss(self, trial_id: str, why: str) -> None:
+    def on_loss(self, trial_id: str, why: str, *, spared: bool = False) -> None:
         """Keep why a worker is about to be gone."""
         self.losses.setdefault(trial_id, why)
+        if spared:
+            self.without_machine.add(trial_id)
+
+    def on_room(self, concurrent: int) -> None:
+        """Share what is left of the budget among so many workers."""
+        self.shares = 2 * concurrent
 
     def close_live(self) -> None:
         """Put back every trial that was being trained, or waited to be, when the study stopped."""

@@ -50,6 +50,10 @@ class Stopper:
         self.ask("trouble", trouble)
         self.end()
 
+    def tell(self, text: str) -> None:
+        """Tell the user something, one line."""
+        self._say(text)
+
     def end(self) -> None:
         """Stop at once; from any thread."""
         self.at_once = True

@@ -1,4 +1,4 @@
-"""What a Ray worker runs: one trial of a study, told entirely by a plain dictionary.
+"""One trial of a study, as a worker runs it, told entirely by a plain dictionary.
 
 Everything a trial learns is on disk and in MLflow before it is reported, because a scheduler stops a trial
 inside ``report``. A trial that cannot be trained is an outcome that is reported, not an exception; exceptions
@@ -11,9 +11,8 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +25,7 @@ from plml.data.bundle import Bundle
 from plml.data.load import load_bundle
 from plml.device import pick_device
 from plml.distributed import ALONE, Group
-from plml.errors import ConfigError, DamagedError, DivergenceError, PlmlError, nearest
+from plml.errors import ConfigError, DamagedError, DataError, DivergenceError, PlmlError, nearest
 from plml.heartbeat import show_life_in
 from plml.report import EpochReport
 from plml.storage import storage_trouble
@@ -36,7 +35,7 @@ from tune.devices import trial_group
 from tune.repeats import Repeats
 
 Outcome = Literal["running", "complete", "diverged", "out_of_memory", "rejected", "broken", "storage"]
-LOCK_TIMEOUT_S = 60.0  # a worker of a driver that was killed lives on for a moment
+LOCK_TIMEOUT_S = 120.0  # a worker of a driver that was killed lives on for a moment
 SECOND_TRY_S = 2.0  # GPU memory of a trial that was stopped is free only after a moment
 
 
@@ -93,26 +92,6 @@ class TrialReport:
     key: str = ""
 
 
-def ray_trial(config: dict[str, Any]) -> None:
-    """The Ray trainable: run ``config["task"]``, or the tasks of ``config["crew"]``, and report to the driver."""
-    from ray.tune import report as ray_report
-
-    if "task" in config:
-        run_task(Task(**config["task"]), lambda told: ray_report(asdict(told)))
-        return
-    from tune.crew import Orders, run_crew
-    from tune.orders import OrderBook
-
-    name, book = config["name"], OrderBook(Path(config["orders"]))
-    numbers = count()
-
-    def exchange(told: list[TrialReport]) -> Orders:
-        ray_report({"told": [asdict(one) for one in told]})  # returns once the driver has dealt with it
-        return book.take(name, next(numbers))
-
-    run_crew([Task(**task) for task in config["crew"]], exchange)
-
-
 def run_task(task: Task, report: Callable[[TrialReport], None]) -> None:
     """Train, or go on with, one trial; call ``report`` after each epoch and at least once.
 
@@ -141,7 +120,7 @@ def run_task(task: Task, report: Callable[[TrialReport], None]) -> None:
 def failure_of(error: Exception, key: str = "") -> TrialReport | None:
     """Return how to report the trial that ``error`` ended; None if that is not for the trial to tell."""
     detail = f"{type(error).__name__}: {error}"
-    trouble = storage_trouble(error)
+    trouble = None if isinstance(error, DataError) else storage_trouble(error)  # one photo is not the storage
     if trouble is not None:
         return TrialReport("storage", detail=trouble, key=key)
     if isinstance(error, DivergenceError):

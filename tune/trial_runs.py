@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from optuna.trial import FrozenTrial
 
@@ -22,6 +22,9 @@ from tune.folders import StudyFolder
 from tune.ledger import Ledger
 from tune.records import open_study, state_of
 from tune.trial_matrices import trial_matrices
+
+if TYPE_CHECKING:
+    from tune.fetching import Fetcher
 
 T = TypeVar("T")
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -61,7 +64,14 @@ class TrialRuns:
         self._quiet_until = 0.0
         self._told = False
         self._opening = threading.Lock()
+        self.fetcher: Fetcher | None = None  # of a study whose runs are in a store
+        self.places: dict[str, dict[str, str]] = {}  # machine and devices of trials, by key
         self.delivery = Delivery(self)
+
+    @property
+    def worker_uri(self) -> str | None:
+        """The store as workers reach it; None if they do not: a file of a folder that their machines do not share."""
+        return None if self.fetcher is not None and str(self.uri).startswith("sqlite:") else self.uri
 
     @property
     def tracker(self) -> Tracker | None:
@@ -322,6 +332,8 @@ class TrialRuns:
         """
         key, state = trial.user_attrs["key"], state_of(trial)
         folder = self.folder.trial(key)
+        if self.fetcher is not None:
+            self.fetcher.fetch(folder, ended=state != "INTERRUPTED")
         run = self.run_of(trial)
         if run is None:
             config = config or self._config_of(trial)
@@ -331,7 +343,7 @@ class TrialRuns:
         reports = read_reports(folder)
         if told is None:
             told = tracker.delivered_epochs(run) if reports else ()
-        tags = {"plml.state": state, "plml.folder": str(folder)}
+        tags = {"plml.state": state, "plml.folder": str(folder), **self.places.pop(key, {})}
         for name in ("reason", "error"):
             if name in trial.user_attrs:
                 tags[f"plml.{name}"] = str(trial.user_attrs[name])
