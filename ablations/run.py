@@ -32,6 +32,7 @@ exit codes: 0 done, 2 wrong input, 3 all runs failed, 4 interrupted (the same co
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the grid runner."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,  # what must not happen twice is known by its whole name
         prog="python ablations/run.py",
         description="Compare configurations over seeds and label draws: start a grid, or continue it where it stands.",
         epilog=_EPILOG,

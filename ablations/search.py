@@ -4,22 +4,27 @@ Every cell has the same number of trials. They are chosen by validation figures 
 compared on the same test images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ablations.grid import Cell, Grid, with_seeds
 from ablations.grid_file import TuningConfig
 from ablations.outcome import TrialOutcome
 from ablations.store import Store, finished_reports
+from plml.checkpoint import write_text
 from plml.config import TrainConfig
 from plml.errors import ConfigError
 from tune.folders import StudyFolder
-from tune.ledger import Ledger
+from tune.lease import holding
+from tune.ledger import EXHAUSTED, Ledger
 from tune.records import counted_trials, open_study
+from tune.stopping import Stopper
 from tune.study import Study, make_study
 from tune.study_file import StudyConfig
 
@@ -42,12 +47,12 @@ class CellSearch:
 
     def read(self) -> "Searched":
         """Return how far it is."""
-        begun = self.folder.storage_file.is_file()
-        return self.of(counted_trials(open_study(self.folder)) if begun else [])
+        return self.of(open_study(self.folder)) if self.folder.storage_file.is_file() else Searched(self, (), False)
 
-    def of(self, trials: Sequence[FrozenTrial]) -> "Searched":
-        """Return how far it is, given its trials; those beyond the budget belong to grids with a larger one."""
-        return Searched(self, tuple(trials[: self.n_trials]))
+    def of(self, ledger: optuna.Study) -> "Searched":
+        """Return how far it is, given its ledger; trials beyond the budget belong to grids with a larger one."""
+        exhausted = ledger.user_attrs.get(EXHAUSTED, 0) >= self.n_trials
+        return Searched(self, tuple(counted_trials(ledger)[: self.n_trials]), exhausted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +62,19 @@ class Searched:
     Attributes:
         search: the search.
         trials: those of its budget, in their order.
+        exhausted: the space holds no further ones.
     """
 
     search: CellSearch
     trials: tuple[FrozenTrial, ...]
+    exhausted: bool
 
     @property
     def ended(self) -> bool:
         """Whether every trial of the budget has ended."""
         budget = min(self.search.n_trials, self.search.study.budget())
-        return len(self.trials) >= budget and all(trial.state.is_finished() for trial in self.trials)
+        full = len(self.trials) >= budget or (self.exhausted and bool(self.trials))
+        return full and all(trial.state.is_finished() for trial in self.trials)
 
     def best(self) -> FrozenTrial | None:
         """Return the complete trial with the best objective; the earlier one of equals."""
@@ -94,18 +102,32 @@ class Searched:
         return TrialOutcome(key, objective, reports[-1].metrics.get("test/mAP") if reports else None, complete)
 
 
-def open_ledger(search: CellSearch, storage: str | None) -> Ledger:
-    """Open a search for trials to be asked and told; the holder of its grid's lock may.
+@contextmanager
+def open_ledger(
+    search: CellSearch, storage: str | None, stopper: Stopper, say: Callable[[str], None]
+) -> Iterator[Ledger]:
+    """Open a search for trials to be asked and told, as its only driver: grids with such a cell share it.
 
     Raises:
         ConfigError: the storage cannot be opened, or holds another study of this name.
+        StudyHeldError: another grid drives it.
     """
-    where = search.folder.storage(storage)
-    search.folder.path.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(search.study, search.folder, where, min(search.n_trials, search.study.budget()))
-    search.folder.storage_file.write_text(where + "\n", encoding="utf-8")
-    ledger.reconcile()
-    return ledger
+    where, mode = search.folder.storage(storage), search.study.config.objective.mode
+    ledger: Ledger | None = None
+
+    def lost(why: str) -> None:
+        if ledger is not None:
+            ledger.disown(why)
+        stopper.lose(why)
+
+    with search.folder.hold(), holding(search.study.name, search.folder, where, mode, lost):
+        budget = min(search.n_trials, search.study.budget())
+        hurry = lambda: stopper.at_once  # noqa: E731
+        ledger = Ledger(search.study, search.folder, where, budget, say=say, hurry=hurry)
+        write_text(search.folder.storage_file, where + "\n")
+        ledger.reconcile()
+        ledger.sign_code()
+        yield ledger
 
 
 def cell_search(grid: Grid, cell: Cell, store: Store) -> CellSearch | None:

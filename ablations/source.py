@@ -73,13 +73,12 @@ class GridSource(TrialSource):
     @property
     def is_training(self) -> bool:
         """Whether something was begun and has not ended."""
-        return self.queue.is_training or any(searcher.is_training for _, searcher in self.searches)
+        return any(source.is_training for source in self.everybody)
 
     def close_live(self) -> None:
         """Put back whatever was being trained when somebody asked to stop."""
-        self.queue.close_live()
-        for _, searcher in self.searches:
-            searcher.close_live()
+        for source in self.everybody:
+            source.close_live()
 
 
 class Named:

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from plml.config import TrainConfig
 from plml.report import EpochReport
 from plml.report_log import read_reports
 from tune.folders import StudyFolder
+from tune.trainable import LOCK_TIMEOUT_S
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,18 @@ def adopt(trained: Path, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     shutil.copytree(trained, fresh, copy_function=_link, ignore=shutil.ignore_patterns(".lock"))
-    if folder.exists():  # begun, and not finished
-        shutil.rmtree(folder)
-    fresh.rename(folder)
+    with FileLock(folder.with_name(f".{folder.name}.adopt")):
+        if finished_reports(folder) is not None:
+            shutil.rmtree(fresh)
+            return
+        if folder.exists():  # begun, and not finished
+            try:
+                with FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S):
+                    shutil.rmtree(folder)
+            except Timeout:  # somebody is training it
+                shutil.rmtree(fresh)
+                return
+        fresh.rename(folder)
 
 
 def _link(source: str, target: str) -> None:

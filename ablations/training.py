@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from rich.console import Console
 
@@ -18,7 +19,6 @@ from tune.launch import prepare_data, say_why, warn
 from tune.ledger import Ledger
 from tune.orders import Book, order_book
 from tune.progress import StudyProgress
-from tune.records import counted_trials
 from tune.run_queue import PlannedRun, RunQueue, by_kind
 from tune.searcher import LedgerSearcher, crew_limit, most_in_crew
 from tune.starting import StartingCluster
@@ -47,9 +47,12 @@ def train(
             prepare_data(config, console)
         runs = GridRuns(uri, grid, warn)
         runs.open()
-        ledgers = {place: open_ledger(search, options.storage) for place, search in open_searches(plans).items()}
     stopper = Stopper(warn)
-    with cluster as plan, stopper.watch():
+    with cluster as plan, ExitStack() as stack, stopper.watch():
+        ledgers = {
+            place: stack.enter_context(open_ledger(search, options.storage, stopper, warn))
+            for place, search in open_searches(plans).items()
+        }
         console.print(f"training {plan.describe()}")
         stopper.after(grid.config.time_budget)
         waiting = missing_runs(plans)
@@ -82,7 +85,10 @@ def train(
         def tuned(search: CellSearch) -> list[PlannedRun]:
             place, ledger = places[search], ledgers[places[search]]
             ledger.flush()
-            found = runs_of(grid, store, place, search.cell, search.of(counted_trials(ledger.optuna)))
+            searched = search.of(ledger.optuna)
+            if not searched.ended:
+                return []  # it gave up, and is to go on another time
+            found = runs_of(grid, store, place, search.cell, searched)
             runs.expect(found)
             return [run.planned for run in found if not run.finished]
 

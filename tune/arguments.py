@@ -1,7 +1,9 @@
 """Arguments that the runners of studies, promotions and grids share, and how their errors end."""
 
 import argparse
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +68,9 @@ def exit_code(run: Callable[[], int], what: str) -> int:
     """Run; return its exit code, or that of an error, which is told in one line."""
     from plml.errors import PlmlError
 
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGUSR1):  # outside of training they mean what Ctrl-C does
+            signal.signal(number, signal.default_int_handler)
     try:
         return run()
     except PlmlError as error:

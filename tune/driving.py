@@ -28,8 +28,10 @@ def drive(
 
     def leave() -> None:
         progress.stop()
-        source.close_live()
-        orders.remove()
+        try:
+            source.close_live()
+        finally:
+            orders.remove()
 
     try:
         with progress:

@@ -264,7 +264,7 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
     )
     try:
         if not stopper.asked():
-            tuner.fit()
+            _fit(tuner)
     finally:
         site.witness.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,7 +21,7 @@ from plml.config import ModelConfig, TrainConfig
 from plml.errors import PlmlError
 from plml.schema import read_yaml
 from tune.arguments import ONCE
-from tune.folders import StudyFolder
+from tune.folders import StudyFolder, StudyHeldError
 from tune.run import study_options
 from tune.study import Study, load_study
 from tune.study_file import STUDIES, find_study, name_of, study_names
@@ -80,7 +79,7 @@ def launch(options: argparse.Namespace, arguments: Sequence[str], cluster: "Star
     if options.fresh:
         from tune.renewal import begin_again
 
-        begin_again(folder, uri, console, sure=options.yes)
+        options.storage = begin_again(folder, uri, console, storage=options.storage, sure=options.yes)
     command = continue_line(arguments)
     with folder.hold():
         return run_study(study, folder, uri, options, command, cluster)
@@ -108,7 +107,7 @@ def run_study(
 ) -> int:
     """Run what is left of a study whose lock is held; return the exit code."""
     from tune import renewal
-    from tune.lease import hold_storage, is_database, lease
+    from tune.lease import holding
     from tune.ledger import Ledger
     from tune.stopping import Stopper
     from tune.trial_runs import TrialRuns
@@ -121,10 +120,15 @@ def run_study(
     budget = study.budget()
     teacher = find_teacher(study, folder.path.parent)
     stopper = Stopper(warn)
-    with hold_storage(folder, storage), ExitStack() as stack:
-        ledger = Ledger(study, folder, storage, budget, say=warn)
-        if is_database(storage):
-            stack.enter_context(lease(ledger.optuna, stopper.lose))
+    ledger: Ledger | None = None
+
+    def lost(why: str) -> None:
+        if ledger is not None:
+            ledger.disown(why)
+        stopper.lose(why)
+
+    with holding(study.name, folder, storage, study.config.objective.mode, lost):
+        ledger = Ledger(study, folder, storage, budget, say=warn, hurry=lambda: stopper.at_once)
         write_text(folder.storage_file, storage + "\n")
         write_text(folder.study_file, dump_study(study))
         if old is not None:
@@ -178,8 +182,11 @@ def _run(
         interrupted, gave_up = _train(study, ledger, runs, stopper, options, cluster)
         if runs.fetcher is not None:
             runs.fetcher.finish(ledger.trials(*ENDED))
-    except (PlmlError, OSError) as error:
-        runs.close_study("INTERRUPTED" if isinstance(error, TroubleError | OSError) else "FAILED", {})
+    except StudyHeldError:
+        raise  # another driver has it, and its run in MLflow
+    except (PlmlError, OSError, KeyboardInterrupt) as error:
+        resumable = isinstance(error, TroubleError | OSError | KeyboardInterrupt)
+        runs.close_study("INTERRUPTED" if resumable else "FAILED", {})
         raise
     code = _verdict(ledger, interrupted=interrupted, gave_up=gave_up)
     from tune.closing import close_study
@@ -341,7 +348,7 @@ def _verdict(ledger: "Ledger", *, interrupted: bool, gave_up: bool) -> int:
     if interrupted:
         return INTERRUPTED
     good = any(map(is_success, ledger.trials()))
-    return FAILED if gave_up or (ledger.ended() and not good) else DONE
+    return FAILED if gave_up or (ledger.ended() and not good and not ledger.has_work()) else DONE
 
 
 def _explain_failures(ledger: "Ledger", study: Study, *, gave_up: bool) -> None:

@@ -11,19 +11,22 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 import psutil
 from filelock import FileLock, Timeout
+from optuna.study import StudyDirection
 
 from tune.folders import StudyFolder, StudyHeldError
+from tune.patient_storage import PatientStorage
+from tune.records import open_storage
 from tune.trouble import TroubleError
 
 BEAT_S = 5.0
-WATCH_S = 4 * BEAT_S
+SHORT_PATIENCE_S = 30.0  # for a database that is away, until the next look
 ATTRIBUTE = "driver"
 
 
@@ -33,17 +36,41 @@ def is_database(storage: str) -> bool:
 
 
 @contextmanager
-def hold_storage(folder: StudyFolder, storage: str) -> Iterator[None]:
-    """Be the only driver that writes a journal file within the block; for a database see :func:`lease`.
+def holding(name: str, folder: StudyFolder, storage: str, mode: str, lost: Callable[[str], None]) -> Iterator[None]:
+    """Be the only driver that writes a study's ledger within the block; the study's folder is held already.
 
     Args:
-        folder: of the study, whose lock is held; a journal that lies in it needs no other.
+        name: of the study.
+        folder: of the study.
         storage: journal file or URL.
+        mode: ``max`` or ``min``.
+        lost: is told if another driver took the study over; see :func:`lease`.
 
     Raises:
-        StudyHeldError: somebody writes the journal, from another output folder.
+        ConfigError: the storage cannot be opened.
+        StudyHeldError: somebody else writes it; the message says who.
     """
-    if is_database(storage) or Path(storage) == folder.journal:
+    if not is_database(storage):
+        with _hold_journal(folder, storage):
+            yield
+        return
+    with lease(bare_study(name, storage, mode), lost):
+        yield
+
+
+def bare_study(name: str, storage: str, mode: str = "max") -> optuna.Study:
+    """Return a study in a database, begun if it is not there, without reading its trials."""
+    direction = StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
+    backend = open_storage(storage, say=lambda _: None)
+    if isinstance(backend, PatientStorage):
+        backend.patience_s = SHORT_PATIENCE_S
+    return optuna.create_study(study_name=name, storage=backend, direction=direction, load_if_exists=True)
+
+
+@contextmanager
+def _hold_journal(folder: StudyFolder, storage: str) -> Iterator[None]:
+    """Lock a journal file; one that lies in the study's folder needs no lock of its own."""
+    if Path(storage) == folder.journal:
         yield
         return
     Path(storage).parent.mkdir(parents=True, exist_ok=True)
@@ -70,16 +97,19 @@ def lease(study: optuna.Study, lost: Callable[[str], None], *, beat_s: float = B
     Raises:
         StudyHeldError: somebody else is; the message names process and host.
     """
-    _wait_for_dead(study, 4 * beat_s)
+    wait_for_dead(study, 4 * beat_s)
     mine = {
         "id": uuid.uuid4().hex,
         "pid": os.getpid(),
         "born": psutil.Process().create_time(),
         "host": socket.gethostname(),
+        "space": _process_space(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
+    began = time.monotonic()
     study.set_user_attr(ATTRIBUTE, {**mine, "beat": 0})
-    time.sleep(0.2)  # two that found the study free at once: the last to sign has it
+    # Of two that found the study free at once the last to sign has it, and a slow line signs late.
+    time.sleep(max(0.2, 5 * (time.monotonic() - began)))
     _check(study, mine)
     leave = threading.Event()
     thread = threading.Thread(target=_beat, args=(study, mine, leave, lost, beat_s), name="plml-lease", daemon=True)
@@ -89,8 +119,9 @@ def lease(study: optuna.Study, lost: Callable[[str], None], *, beat_s: float = B
     finally:
         leave.set()
         thread.join(beat_s)
-        if (_read(study) or {}).get("id") == mine["id"]:
-            study.set_user_attr(ATTRIBUTE, None)
+        with suppress(TroubleError):  # the signature stands still, so it will be taken over
+            if (_read(study) or {}).get("id") == mine["id"]:
+                study.set_user_attr(ATTRIBUTE, None)
 
 
 def _read(study: optuna.Study) -> dict[str, Any] | None:
@@ -98,11 +129,10 @@ def _read(study: optuna.Study) -> dict[str, Any] | None:
     return signature
 
 
-def _wait_for_dead(study: optuna.Study, watch_s: float) -> None:
+def wait_for_dead(study: optuna.Study, watch_s: float = 4 * BEAT_S) -> None:
     """Return once nobody holds the study; raise StudyHeldError if somebody does."""
     found = _read(study)
-    here = found is not None and found["host"] == socket.gethostname()
-    if found is None or (here and (found["pid"] == os.getpid() or not _lives_here(found))):
+    if found is None or (_is_here(found) and not _lives_here(found)):
         return
     until = time.monotonic() + watch_s
     while time.monotonic() < until:
@@ -114,7 +144,22 @@ def _wait_for_dead(study: optuna.Study, watch_s: float) -> None:
         time.sleep(0.2)
 
 
+def _is_here(signature: dict[str, Any]) -> bool:
+    """Whether a signature is of this machine, and of the part of it whose process numbers are ours."""
+    return signature["host"] == socket.gethostname() and signature.get("space") == _process_space()
+
+
+def _process_space() -> int | None:
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return None
+
+
 def _lives_here(signature: dict[str, Any]) -> bool:
+    """Whether its process lives; this one, after a new start, is not it any more."""
+    if signature["pid"] == os.getpid():
+        return False
     try:
         return psutil.Process(signature["pid"]).create_time() == signature["born"]
     except psutil.NoSuchProcess:
@@ -141,6 +186,8 @@ def _beat(
         try:
             _check(study, mine)
             study.set_user_attr(ATTRIBUTE, {**mine, "beat": count})
-        except (StudyHeldError, TroubleError) as error:
+        except TroubleError:
+            continue  # it is away for everybody; whose the study is shows when it is back
+        except Exception as error:  # noqa: BLE001 - not to know is to have lost it
             lost(str(error))
             return

@@ -7,6 +7,7 @@ intact, so a study of n configurations has n Optuna trials however often its dri
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from plml.errors import ConfigError
 from tune.code_version import code_digest, commit
 from tune.definition import keep_definition
-from tune.folders import StudyFolder
+from tune.folders import StudyFolder, StudyHeldError
 from tune.journal import DriverJournal
 from tune.patience import PatiencePruner
 from tune.pruning import KnownMedianPruner
@@ -27,6 +28,7 @@ from tune.trial_index import TrialIndex
 from tune.warm_start import InformedSampler, lessons, prior_trials
 
 DRIVER_DEATHS = 10  # deaths of the driver during one trial, without an epoch of progress, before the trial is given up
+EXHAUSTED = "exhausted"  # attribute of a study: with which budget the space held nothing new
 DUPLICATES = 50  # known configurations drawn in a row before a space counts as exhausted
 
 
@@ -59,6 +61,7 @@ class Ledger:
         storage: journal file or URL.
         n_trials: budget of unique configurations.
         say: is told, one line, when a database is away and when it is back.
+        hurry: whether a database that is away is not to be waited for.
 
     Raises:
         ConfigError: the storage cannot be opened, or holds this study with another search space, base
@@ -73,10 +76,11 @@ class Ledger:
         n_trials: int,
         *,
         say: Callable[[str], None] = lambda _: None,
+        hurry: Callable[[], bool] = lambda: False,
     ) -> None:
         self.study, self.folder, self.storage, self.n_trials = study, folder, storage, n_trials
         self._lock = threading.RLock()
-        backend = open_storage(storage, repair=True, say=say)
+        backend = open_storage(storage, repair=True, say=say, hurry=hurry)
         self._journal = getattr(backend, "_backend", None)
         self.optuna = optuna.create_study(
             study_name=study.name,
@@ -100,8 +104,22 @@ class Ledger:
         self._cells: Iterator[dict[str, Any]] | None = None
         self._duplicates_in_a_row = 0
         self._exhausted = False
+        self._lost = ""
         self._refusal: ConfigError | None = None
         self._prior: list[FrozenTrial] = []
+
+    # -- whose it is --------------------------------------------------------------------------------------
+
+    def disown(self, why: str) -> None:
+        """Another driver has the study: whatever would be written from here on raises StudyHeldError."""
+        self._lost = why
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock:
+            if self._lost:
+                raise StudyHeldError(self._lost)
+            yield
 
     # -- reading ------------------------------------------------------------------------------------------
 
@@ -138,7 +156,7 @@ class Ledger:
         Raises:
             ConfigError: the draw cannot be trained; it is in the ledger as such, and the next call draws again.
         """
-        with self._lock:
+        with self._writing():
             return self._ask()
 
     def ask_many(self, count: int) -> list[Asked]:
@@ -171,13 +189,13 @@ class Ledger:
                 if self.begun() >= self.n_trials:
                     return None
                 if self._duplicates_in_a_row >= DUPLICATES:
-                    self._exhausted = True
+                    self._exhaust()
                     return None
                 fixed = self._next_fixed()
                 if fixed is not None:
                     self._enqueue(fixed.pop("params"), fixed)
                 elif self.study.config.sampler.name == "grid":
-                    self._exhausted = True
+                    self._exhaust()
                     return None
             number = min(self._index.waiting, default=self._index.total)
             sampler = build_sampler(self.study.config.sampler, number, conditional=self.study.space.is_conditional)
@@ -189,6 +207,10 @@ class Ledger:
                 self._see(trial)
             if asked is not None:
                 return asked
+
+    def _exhaust(self) -> None:
+        self._exhausted = True
+        self.optuna.set_user_attr(EXHAUSTED, self.n_trials)
 
     def _begin(self, trial: Trial) -> Asked | None:
         """Give a trial its key, or drop it if its configuration is known already."""
@@ -266,7 +288,7 @@ class Ledger:
 
     def report_many(self, reports: Iterable[tuple[Trial, Sequence[tuple[int, float]]]]) -> None:
         """Store the reports of several trials, see :meth:`report`."""
-        with self._lock:
+        with self._writing():
             for trial, values in reports:
                 known = self.frozen(trial).intermediate_values
                 for epoch, value in values:
@@ -286,7 +308,7 @@ class Ledger:
 
         Told as PRUNED with a violated constraint: samplers learn from that to keep away, and ignore a FAIL.
         """
-        with self._lock:
+        with self._writing():
             trial.set_constraint(kind, 1.0)
             self._tell(trial, TrialState.PRUNED, {"reason": kind, "error": detail})
 
@@ -295,7 +317,7 @@ class Ledger:
         self._tell(trial, TrialState.FAIL, {"reason": "failed", "error": detail})
 
     def _tell(self, trial: Trial, state: TrialState, attrs: Mapping[str, str], value: float | None = None) -> None:
-        with self._lock:
+        with self._writing():
             for name, text in attrs.items():
                 trial.set_user_attr(name, text)
             self.optuna.tell(trial, value, state=state)
@@ -303,7 +325,7 @@ class Ledger:
 
     def put_back(self, trial: Trial | FrozenTrial, *, attempt: int | None = None, error: str = "") -> None:
         """Let a running trial wait for its next attempt, with everything it has."""
-        with self._lock:
+        with self._writing():
             if attempt is not None:
                 self._set_attr(trial, "attempt", attempt)
             if error:
@@ -313,7 +335,7 @@ class Ledger:
 
     def sign_code(self) -> str | None:
         """Note which code trains from here on; return a warning if it is not that of the trials so far."""
-        with self._lock:
+        with self._writing():
             known: list[dict[str, Any]] = self.optuna.user_attrs.get("code", [])
             now = {"digest": code_digest(), "commit": commit(), "from": self.total()}
             if known and known[-1]["digest"] == now["digest"]:
@@ -359,7 +381,7 @@ class Ledger:
 
     def add_prior(self, prior: FrozenTrial) -> None:
         """Store a trial of another study, which counts for the sampler alone; its user attribute ``prior`` says so."""
-        with self._lock:
+        with self._writing():
             self.optuna.add_trial(prior)
             self._see_number(self._index.total)
 
@@ -375,7 +397,7 @@ class Ledger:
         if kept is None or kept["study"] != str(teacher.path):
             learnt, refused = lessons(self.study, teacher)
             kept = {"study": str(teacher.path), "lessons": learnt, "refused": refused}
-            with self._lock:
+            with self._writing():
                 self.optuna.set_user_attr("warm_start", kept)
         self._prior = prior_trials(self.study, kept["lessons"])
         return len(self._prior), kept["refused"]
@@ -384,7 +406,7 @@ class Ledger:
 
     def note(self, key: str, **values: Any) -> None:
         """Keep something about a trial beside it, because Optuna seals the trial itself when it ends."""
-        with self._lock:
+        with self._writing():
             kept = {**self._notes.get(key, {}), **values}
             self.optuna.set_user_attr(f"note {key}", kept)
             self._notes[key] = kept

@@ -11,7 +11,8 @@ from typing import Any
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from plml.tracking_uri import without_password
 from tune.trouble import TroubleError
@@ -36,18 +37,27 @@ class PatientStorage(BaseStorage):
     Args:
         url: of the database, with what its driver for Python needs.
         say: is told, one line, when the database is away and when it is back.
+        hurry: whether it is not to be waited for any more.
         patience_s: longest time, in seconds, to wait for it.
 
     Raises:
         Exception: whatever the database's driver raises if it cannot be opened now.
     """
 
-    def __init__(self, url: str, say: Callable[[str], None], *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        say: Callable[[str], None],
+        *,
+        hurry: Callable[[], bool] = lambda: False,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         # Connections are tried before they are used: those from before a restart are of no use.
         self.inner = get_storage(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
         self.name, self.say, self.patience_s = without_password(url), say, patience_s
         self._newest: dict[int, int] = {}  # by study: the last trial that was there or was created
-        self._away = False
+        self._hurry = hurry
+        self._away = self._gave_up = False
 
     def patiently(self, call: Callable[[], Any], landed: Callable[[], Any] | None = None) -> Any:
         """Return ``call()``, asked again while the database is away.
@@ -70,12 +80,14 @@ class PatientStorage(BaseStorage):
                 if cause is None:
                     raise
             else:
+                self._gave_up = False
                 if self._away:
                     self._away = False
                     self.say(f"{self.name} answers again")
                 return answer
             waited = time.monotonic() - began
-            if waited > self.patience_s:
+            if waited > self.patience_s or self._gave_up or self._hurry():
+                self._gave_up = True  # what follows, to put things in order, does not wait as long again
                 raise TroubleError(f"{self.name} did not answer for {waited:.0f} s: {cause}")
             if attempt == TOLD_FROM and not self._away:
                 self._away = True
@@ -151,6 +163,8 @@ def absence(error: BaseException) -> str | None:
     """Return why the database does not answer now, one line; None if it does and ``error`` is about something else."""
     if isinstance(error, StorageInternalError):
         error = error.__cause__ or error
-    if not isinstance(error, DBAPIError) or isinstance(error, IntegrityError | ProgrammingError):
+    if isinstance(error, PoolTimeoutError):
+        return "no connection comes free"
+    if not isinstance(error, DBAPIError) or isinstance(error, DataError | IntegrityError | ProgrammingError):
         return None
     return " ".join(str(error.orig).split())[:200]

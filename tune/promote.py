@@ -25,6 +25,7 @@ DONE, FAILED, INTERRUPTED = 0, 3, 4
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,  # what must not happen twice is known by its whole name
         prog="python tune/promote.py",
         description="Retrain the best configurations of a study on new seeds and label draws, and score test once.",
         epilog="The same command goes on where it was interrupted; finished runs are never trained again.",
@@ -78,13 +79,14 @@ def promote(options: argparse.Namespace) -> int:
         if missing:
             from tune.driving import drive
             from tune.execution import ray_cluster
+            from tune.launch import say_why, warn
             from tune.orders import order_book
             from tune.progress import StudyProgress
             from tune.run_queue import RunQueue
             from tune.searcher import most_in_crew
             from tune.stopping import Stopper
 
-            stopper = Stopper(lambda text: console.print(f"[yellow]{text}[/yellow]", soft_wrap=True))
+            stopper = Stopper(warn)
             tracked.begin(missing[0])  # the database is made before workers touch it
             with ray_cluster(study.config.resources, options.address) as plan, stopper.watch():
                 console.print(f"training {len(missing)} of {len(runs)} runs, {plan.describe()}", soft_wrap=True)
@@ -108,6 +110,10 @@ def promote(options: argparse.Namespace) -> int:
                     concurrent=plan.concurrent,
                 )
                 interrupted = drive(queue, plan, folder.path, stopper, progress, orders)
+            say_why(stopper, None)
+        for run in runs:
+            if figures_of(run) is not None:
+                tracked.deliver(run)
         rows = summarise(chosen)
         write_text(folder.path / "promotion.csv", as_csv(rows))
     if rows:

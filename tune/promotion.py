@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 
 from plml.report_log import read_reports
 from plml.tracking import Tracker, TrackingError
+from tune.code_version import code_digest
 from tune.folders import StudyFolder
 from tune.run_queue import PlannedRun
 from tune.study import Study
@@ -139,15 +140,25 @@ class PromotionRuns:
         except TrackingError as error:
             self._trouble(error)
 
-    def _find(self, run: PlannedRun, *, make: bool) -> str | None:
+    def deliver(self, run: PlannedRun) -> None:
+        """Bring the MLflow run of a complete training up to date, if it is not: the store may have been away."""
+        try:
+            if not self.tracker.find_runs(self._open(), {**self._identity(run), "plml.state": "COMPLETE"}):
+                self.end(run, "COMPLETE", "")
+        except TrackingError as error:
+            self._trouble(error)
+
+    def _open(self) -> str:
         if self.experiment is None:
             self.experiment = self.tracker.open_experiment(f"plml/{self.study.name}")
-        identity = {
-            "plml.kind": "promotion",
-            "plml.study_uid": self.uid,
-            "plml.fingerprint": run.config.fingerprint,
-        }
-        found = self.tracker.find_runs(self.experiment, identity)
+        return self.experiment
+
+    def _identity(self, run: PlannedRun) -> dict[str, str]:
+        return {"plml.kind": "promotion", "plml.study_uid": self.uid, "plml.fingerprint": run.config.fingerprint}
+
+    def _find(self, run: PlannedRun, *, make: bool) -> str | None:
+        experiment, identity = self._open(), self._identity(run)
+        found = self.tracker.find_runs(experiment, identity)
         if found:
             self.tracker.reopen_run(found[0])
             return found[0]
@@ -164,9 +175,10 @@ class PromotionRuns:
             "plml.seed": str(config.seed),
             "plml.observation_seed": str(config.data.observation_seed),
             "plml.selection": config.selected_by,
+            "plml.code": code_digest(),
         }
         return self.tracker.create_run(
-            self.experiment,
+            experiment,
             f"promotion-{run.key}",
             params=config.flat(),
             tags=tags,

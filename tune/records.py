@@ -21,7 +21,13 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def open_storage(storage: str, *, repair: bool = False, say: Callable[[str], None] | None = None) -> BaseStorage:
+def open_storage(
+    storage: str,
+    *,
+    repair: bool = False,
+    say: Callable[[str], None] | None = None,
+    hurry: Callable[[], bool] = lambda: False,
+) -> BaseStorage:
     """Open a journal file or a database URL.
 
     Args:
@@ -29,6 +35,7 @@ def open_storage(storage: str, *, repair: bool = False, say: Callable[[str], Non
         repair: only for the holder of the study's lock, who writes: remove what a killed driver left behind, a
             lock file and a torn last line.
         say: given by who writes: is told when a database is away; it is waited for.
+        hurry: whether a database is not to be waited for any more.
 
     Raises:
         ConfigError: the storage cannot be opened, or its URL holds a password.
@@ -37,7 +44,7 @@ def open_storage(storage: str, *, repair: bool = False, say: Callable[[str], Non
         raise ConfigError(secret)
     try:
         if "://" in storage:
-            return RDBStorage(storage) if say is None else PatientStorage(storage, say)
+            return RDBStorage(storage) if say is None else PatientStorage(storage, say, hurry=hurry)
         file = Path(storage)
         file.parent.mkdir(parents=True, exist_ok=True)
         if repair:

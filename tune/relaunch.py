@@ -4,13 +4,16 @@ Without them nothing in Ray answers any more: its calls wait, and after a minute
 ledger has everything, so the shortest way on is a new start.
 """
 
+import math
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import psutil
 
 from tune.arguments import INTERRUPTED, ONCE
+from tune.stopping import DEADLINE
 
 KEEPERS = ("gcs_server", "raylet")
 MOST = 5  # starts over in a row, without a trial that ended in between
@@ -37,11 +40,22 @@ class Relaunch:
         """A trial ended: what dies next is the first."""
         self._count = 0
 
-    def now(self, dead: str) -> NoReturn:
-        """Replace this process by a new start of its command, or end it if that was done too often."""
+    def now(self, dead: str, *, again: bool = True, deadline: float = math.inf) -> NoReturn:
+        """Replace this process by a new start of its command, or end it if that was done too often.
+
+        Args:
+            dead: what died.
+            again: False: somebody has asked for the end, so it is the end.
+            deadline: of the launch's time budget, which holds for the new start too.
+        """
         sys.stdout.flush()
         for child in psutil.Process().children(recursive=True):
-            child.kill()
+            with suppress(psutil.NoSuchProcess):  # where one died, others follow
+                child.kill()
+        if not again:
+            sys.stderr.write(f"stopped, and Ray's {dead} died; nothing is lost, the same command goes on\n")
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
         if self._count >= MOST:
             sys.stderr.write(f"error: Ray's {dead} died {MOST + 1} times and no trial ended in between; ")
             sys.stderr.write("nothing is lost, the same command goes on\n")
@@ -49,7 +63,7 @@ class Relaunch:
             os._exit(INTERRUPTED)  # an orderly end would wait for Ray
         sys.stderr.write(f"Ray's {dead} died; starting again\n")
         sys.stderr.flush()
-        os.environ[COUNTER] = str(self._count + 1)
+        os.environ |= {COUNTER: str(self._count + 1), DEADLINE: str(deadline)}
         command = [argument for argument in sys.orig_argv if argument not in ONCE]
         os.execv(sys.executable, command)  # noqa: S606 - the command that the user gave # nosec B606
 

@@ -9,15 +9,30 @@ from rich.markup import escape
 
 from plml.errors import ConfigError
 from tune.folders import StudyFolder
+from tune.lease import bare_study, is_database, wait_for_dead
 from tune.ledger import Ledger
 from tune.records import counted_trials, open_study
 from tune.trial_runs import discard_runs
 
 
-def begin_again(folder: StudyFolder, uri: str, console: Console, *, sure: bool) -> None:
-    """Move the old study to the trash, its MLflow runs too; ask first unless ``sure``."""
+def begin_again(folder: StudyFolder, uri: str, console: Console, *, storage: str | None, sure: bool) -> str | None:
+    """Move the old study to the trash, its MLflow runs too; ask first unless ``sure``.
+
+    A ledger in a database is deleted there.
+
+    Args:
+        folder: of the study.
+        uri: of the MLflow store.
+        console: where it is asked and told.
+        storage: that was asked for.
+        sure: do not ask.
+
+    Returns:
+        The storage of the new study: what was asked for, or the database of the old one.
+    """
     if not folder.path.exists():
-        return
+        return storage
+    where = folder.storage(storage)
     if not sure:
         if not sys.stdin.isatty():
             raise ConfigError(f"--fresh moves {folder.path} to the trash; give --yes too to confirm")
@@ -25,9 +40,14 @@ def begin_again(folder: StudyFolder, uri: str, console: Console, *, sure: bool) 
             raise ConfigError("nothing was changed")
     with folder.hold():
         discard_runs(folder, uri, lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
-    trash = folder.discard()
+        if is_database(where):
+            old = bare_study(folder.name, where)
+            wait_for_dead(old)
+            optuna.delete_study(study_name=folder.name, storage=old._storage)
+        trash = folder.discard()
     if trash:
         console.print(f"the old study is in {escape(str(trash))}", soft_wrap=True)
+    return where if is_database(where) else storage
 
 
 def old_study(folder: StudyFolder, name: str) -> StudyFolder:

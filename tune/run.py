@@ -36,6 +36,7 @@ exit codes: 0 done, 2 wrong input, 3 all trials failed, 4 interrupted (the same 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the study runner."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,  # what must not happen twice is known by its whole name
         prog="python tune/run.py",
         description="Search for the best configuration: start a study, or continue it where it stands.",
         epilog=_EPILOG,

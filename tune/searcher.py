@@ -269,8 +269,8 @@ class LedgerSearcher(TrialSource):
                 case "broken":
                     self._try_again(trial_id, live, one.detail)
                 case "storage":
-                    self._wait(trial_id, live)
                     self.stopper.ask("trouble", one.detail)
+                    self._wait(trial_id, live)
                 case "complete":
                     assert one.objective is not None
                     self.ledger.tell_complete(live.trial, one.objective)

@@ -4,8 +4,11 @@ SIGINT, SIGTERM and SIGUSR1, a spent time budget and trouble with storage all st
 and each one that is being trained ends with its current epoch and saves. A second signal does not wait for that.
 """
 
+import math
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -13,6 +16,7 @@ from typing import Any, Literal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
+DEADLINE = "PLML_DEADLINE"  # on the steady clock, which a new start of the process shares
 Reason = Literal["signal", "time", "trouble"]
 
 
@@ -26,6 +30,7 @@ class Stopper:
         reason: why it is to stop; None: it is not.
         trouble: what went wrong, if that is the reason.
         at_once: it is not to wait for epochs to end.
+        deadline: of the time budget, on :func:`time.monotonic`; infinite without one.
     """
 
     def __init__(self, say: Callable[[str], None] | None = None) -> None:
@@ -33,6 +38,8 @@ class Stopper:
         self.trouble = ""
         self.at_once = False
         self._say = say or (lambda _: None)
+        self.deadline = math.inf
+        self._warned = False
         self._timer: threading.Timer | None = None
         self._end_tuner: Callable[[int, FrameType | None], Any] | None = None
 
@@ -61,7 +68,10 @@ class Stopper:
     def after(self, seconds: float | None) -> None:
         """Stop once ``seconds`` have passed; None: never."""
         if seconds is not None:
-            self._timer = threading.Timer(seconds, self.ask, ("time",))
+            # A launch that starts over (tune.relaunch) has what is left of its time, not all of it again.
+            now = time.monotonic()
+            self.deadline = min(now + seconds, float(os.environ.get(DEADLINE, "inf")))
+            self._timer = threading.Timer(max(0.0, self.deadline - now), self.ask, ("time",))
             self._timer.daemon = True
             self._timer.start()
 
@@ -83,11 +93,12 @@ class Stopper:
         del number, frame
         if self.at_once:
             raise KeyboardInterrupt
-        if self.reason == "signal":
+        if self._warned:
             self.end()
             self._say("stopping at once")
         else:
-            self.reason = "signal"
+            self._warned = True
+            self.ask("signal")
             self._say("stopping: every trial ends its epoch and saves; once more stops at once")
 
     def at_step(self) -> None:

@@ -54,7 +54,7 @@ class Vigil(Callback):
         self._look_at = now + LOOK_EVERY_S
         if dead := self._relaunch.dead():
             self.leave()
-            self._relaunch.now(dead)
+            self._relaunch.now(dead, again=not self.stopper.asked(), deadline=self.stopper.deadline)
         running = [trial for trial in trials if trial.status == Trial.RUNNING]
         if self.stopper.asked() and not running:
             self.stopper.end()  # what waits for a place never gets one

@@ -10,6 +10,7 @@ from typing import Any
 from tune.away import Away, open_away
 from tune.crew import Orders, run_crew
 from tune.orders import open_orders
+from tune.orphans import end_with_parent
 from tune.site import Site
 from tune.trainable import Task, TrialReport, failure_of, run_task
 
@@ -19,6 +20,7 @@ Run = Callable[[Sequence[Task], Tell], None]
 
 def ray_trial(config: dict[str, Any], site: Site) -> None:
     """The Ray trainable: run ``config["task"]``, or the tasks of ``config["crew"]``, and report to the driver."""
+    end_with_parent()
     alone = "task" in config
     tasks = [Task(**task) for task in ([config["task"]] if alone else config["crew"])]
     tell: Tell = _report if alone else _exchange(config)

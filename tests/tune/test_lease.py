@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tune.folders import StudyFolder, StudyHeldError
-from tune.lease import ATTRIBUTE, hold_storage, lease
+from tune.lease import ATTRIBUTE, holding, lease
 
 BEAT_S = 0.05
 
@@ -28,15 +28,9 @@ def study(url: str) -> optuna.Study:
 
 
 def signature(**changes: object) -> dict[str, object]:
-    own = psutil.Process()
-    return {
-        "id": "x",
-        "pid": own.pid,
-        "born": own.create_time(),
-        "host": socket.gethostname(),
-        "since": "now",
-        **changes,
-    }
+    own, space = psutil.Process(), Path("/proc/self/ns/pid")
+    where = {"host": socket.gethostname(), "space": space.stat().st_ino if space.exists() else None}
+    return {"id": "x", "pid": own.pid, "born": own.create_time(), **where, "since": "now", **changes}
 
 
 def test_a_study_is_held_and_let_go(url: str) -> None:
@@ -84,7 +78,7 @@ def test_a_dead_driver_is_followed(url: str, dead: dict[str, object]) -> None:
 def test_a_driver_that_was_taken_for_dead_is_told(url: str) -> None:
     lost: list[str] = []
     with lease(study(url), lost.append, beat_s=BEAT_S):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 20
         while not lost and time.monotonic() < deadline:  # one signature may be written over by a beat under way
             study(url).set_user_attr(ATTRIBUTE, signature(id="other", host="elsewhere", pid=7, beat=0))
             time.sleep(4 * BEAT_S)
@@ -96,10 +90,39 @@ def test_a_journal_outside_the_folder_has_one_writer(tmp_path: Path) -> None:
     journal = str(tmp_path / "shared" / "s.log")
     one, two = StudyFolder(tmp_path / "one" / "s"), StudyFolder(tmp_path / "two" / "s")
     with (
-        hold_storage(one, journal),
+        holding("s", one, journal, "max", print),
         pytest.raises(StudyHeldError, match="another output folder"),
-        hold_storage(two, journal),
+        holding("s", two, journal, "max", print),
     ):
         pass
-    with hold_storage(two, journal):
+    with holding("s", two, journal, "max", print):
         pass
+
+
+def test_another_driver_with_the_same_number_elsewhere_is_no_new_start_of_this_one(url: str) -> None:
+    """Containers on one host may share its name, and both call themselves process 1."""
+    elsewhere, leave = study(url), threading.Event()
+    twin = {**signature(pid=os.getpid(), born=1.0), "space": -1}
+
+    def live() -> None:
+        beat = 0
+        while not leave.wait(BEAT_S):
+            beat += 1
+            elsewhere.set_user_attr(ATTRIBUTE, {**twin, "beat": beat})
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        time.sleep(4 * BEAT_S)
+        with pytest.raises(StudyHeldError, match="is being run by process"), lease(study(url), print, beat_s=0.5):
+            pass
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_a_new_start_of_the_same_process_takes_over_at_once(url: str) -> None:
+    study(url).set_user_attr(ATTRIBUTE, {**signature(), "beat": 3})
+    began = time.monotonic()
+    with lease(study(url), print):
+        assert time.monotonic() - began < 5  # and not after watching for 20 s

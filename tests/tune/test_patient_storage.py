@@ -124,6 +124,30 @@ def test_patience_ends(tmp_path: Path, said: list[str], monkeypatch: pytest.Monk
     assert "answers again" in said[-1]
 
 
+def test_once_given_up_what_follows_does_not_wait_again(storage: PatientStorage) -> None:
+    storage.patience_s = 0.2
+    away_for_good = failing(lambda: 1, 10**6)
+    with pytest.raises(TroubleError):
+        storage.patiently(away_for_good)
+    storage.patience_s = 600.0
+    began = time.monotonic()
+    with pytest.raises(TroubleError):
+        storage.patiently(away_for_good)
+    assert time.monotonic() - began < 5
+    assert storage.patiently(failing(lambda: 2, 0)) == 2
+    assert storage.patiently(failing(lambda: 3, 2)) == 3  # and it is waited for again
+
+
+def test_whoever_is_in_a_hurry_does_not_wait(tmp_path: Path, said: list[str]) -> None:
+    hurried: list[bool] = []
+    storage = PatientStorage(f"sqlite:///{tmp_path}/study.db", said.append, hurry=lambda: bool(hurried))
+    threading.Timer(0.5, hurried.append, (True,)).start()
+    began = time.monotonic()
+    with pytest.raises(TroubleError):
+        storage.patiently(failing(lambda: 1, 10**6))
+    assert time.monotonic() - began < 10
+
+
 def test_passwords_are_not_told() -> None:
     with pytest.raises(Exception, match=r"(?s)^(?!.*secret).*$"):
         PatientStorage("postgresql+psycopg2://me:secret@127.0.0.1:9/db", lambda _: None)

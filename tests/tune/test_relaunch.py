@@ -24,6 +24,8 @@ SCRIPT = """
         relaunch.note_progress()
         print("left", relaunch._count)
         sys.exit(0)
+    if "stopped" in sys.argv:
+        relaunch.now(relaunch.dead(), again=False)
     relaunch.now(relaunch.dead())
 """
 
@@ -58,3 +60,12 @@ def test_progress_begins_the_count_anew(script: Path) -> None:
         env={"PLML_RELAUNCHES": "4"},
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "left 0"
+
+
+def test_a_launch_that_was_to_stop_does_not_start_over(script: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(script), "stopped"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 4
+    assert len(done.stdout.splitlines()) == 1
+    assert "nothing is lost" in done.stderr

@@ -13,7 +13,7 @@ from plml.config import make_config
 from plml.population import is_stackable
 from tune.crew import Orders
 from tune.execution import make_plan
-from tune.folders import StudyFolder
+from tune.folders import StudyFolder, StudyHeldError
 from tune.ledger import Ledger
 from tune.orders import OrderBook
 from tune.records import state_of
@@ -202,6 +202,23 @@ def test_trouble_with_storage_costs_no_attempt_and_stops_the_launch(tmp_path: Pa
     assert (driver.stopper.reason, driver.stopper.trouble) == ("trouble", "results: No space left on device (ENOSPC)")
     assert driver.ledger.trials()[0].user_attrs["attempt"] == 1
     assert driver.searcher.suggest("other") == FINISHED
+
+
+def test_a_driver_that_lost_the_study_writes_nothing_more(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    slot, _ = driver.suggest()
+    driver.ledger.disown("study 'mine' is being run by process 7 on elsewhere")
+    before = driver.ledger.folder.journal.read_bytes()
+    for write in (
+        lambda: driver.report(slot, outcome="running", epoch=0, objective=5.0),
+        lambda: driver.report(slot, outcome="complete", epoch=2, objective=5.0),
+        driver.searcher.close_live,
+        lambda: driver.searcher.suggest("other"),
+        lambda: driver.ledger.note("0000", delivered=True),
+    ):
+        with pytest.raises(StudyHeldError, match="process 7 on elsewhere"):
+            write()
+    assert driver.ledger.folder.journal.read_bytes() == before
 
 
 def test_why_a_worker_is_gone_is_told(tmp_path: Path) -> None:
