@@ -8,7 +8,7 @@ from typing import Any
 
 from plml.errors import ConfigError
 
-LOOK_S = 120.0  # for a machine to start a process that has imported everything
+LOOK_S = 300.0  # for a machine to start a process that has imported everything, from a slow file system
 
 
 @dataclass(frozen=True)

@@ -116,12 +116,14 @@ class Cluster:
         prefix: of the names of the namespaces.
         folder: of Ray's files; short, because sockets lie there.
         python: interpreter of the machines.
+        beside: what else runs on them; it ends with them.
     """
 
     prefix: str
     folder: Path
     python: str = sys.executable
     machines: list[Machine] = field(default_factory=list)
+    beside: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._lan = f"{self.prefix}-lan"
@@ -225,11 +227,14 @@ def cluster() -> Iterator[Cluster]:
         ["sh", "-c", GUARDIAN, prefix, str(folder)], stdin=subprocess.PIPE, start_new_session=True
     )
     assert guardian.stdin is not None
+    network = Cluster(prefix, folder)
     try:
-        yield Cluster(prefix, folder)
+        yield network
     finally:
         guardian.stdin.close()
         guardian.wait(60)
+        for process in [*network.beside, *(machine.process for machine in network.machines)]:
+            process.wait(60)
 
 
 class Expedition(siege.Siege):  # type: ignore[misc, name-defined]

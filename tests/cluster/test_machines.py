@@ -18,7 +18,7 @@ ONE = {"cpu": 1, "gpu": 0}
 def test_a_machine_dies_and_another_comes(cluster: Any, march: Callable[..., Any], say: Callable[[str], None]) -> None:
     for _ in range(3):
         cluster.add(cpus=1)
-    siege = march(changes={"resources": ONE, "n_trials": 9})
+    siege = march(changes={"resources": ONE, "n_trials": 12})
     process = siege.start()
     siege.wait_until(lambda: all(siege.training(each.pids()) for each in cluster.machines), process)
     siege.wait(siege.epochs() + 4, process)

@@ -94,10 +94,8 @@ def bucket(cluster: Any, tmp_path: Path) -> Iterator[Callable[[], None]]:
 
 def serve(cluster: Any, folder: Path) -> None:
     with (folder / "s3.txt").open("wb") as out:
-        subprocess.Popen(  # it ends with its machine
-            cluster.inside(sys.executable, "-m", "moto.server", "-H", "10.99.0.1", "-p", "5555"),
-            stdout=out, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        command = cluster.inside(sys.executable, "-m", "moto.server", "-H", "10.99.0.1", "-p", "5555")
+        cluster.beside.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT))
     code = (
         "import time, s3fs\n"
         "for _ in range(100):\n"
