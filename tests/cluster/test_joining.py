@@ -69,7 +69,7 @@ def test_a_server_of_another_kind(web_server: str) -> None:
         check_cluster(web_server)
 
 
-def refused(siege: Any, *arguments: str, within_s: float = 60.0) -> str:
+def refused(siege: Any, *arguments: str, within_s: float = 150.0) -> str:
     """Return the line with which a command ended."""
     begin = time.monotonic()
     assert siege.run(*arguments) == 2, siege.out()
@@ -101,7 +101,7 @@ def test_clusters_that_cannot_be_used(cluster: Any, march: March, bare_python: s
     assert "a trial asks for 3 GPU, and there are 0" in refused(siege, "--gpus-per-trial", "3")
 
     cluster.add(cpus=2, hide=[siege.folder], python=bare_python)
-    said = refused(siege, within_s=150)
+    said = refused(siege, within_s=400)
     assert "(10.99.0.2) does not see the study's folder" in said
     assert str(siege.where.path) in said
     assert not list(siege.where.path.glob("trials/*"))

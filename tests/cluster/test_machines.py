@@ -18,7 +18,9 @@ ONE = {"cpu": 1, "gpu": 0}
 def test_a_machine_dies_and_another_comes(cluster: Any, march: Callable[..., Any], say: Callable[[str], None]) -> None:
     for _ in range(3):
         cluster.add(cpus=1)
-    siege = march(changes={"resources": ONE, "n_trials": 12})
+    # Longer trials: a worker that starts while others end and begin short ones comes too late for each of them.
+    base = {**march.study["base"], "epochs": 40}  # type: ignore[attr-defined]
+    siege = march(changes={"resources": ONE, "base": base, "n_trials": 6})
     process = siege.start()
     siege.wait_until(lambda: all(siege.training(each.pids()) for each in cluster.machines), process)
     siege.wait(siege.epochs() + 4, process)
