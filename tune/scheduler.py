@@ -55,8 +55,9 @@ class PrunerScheduler(FIFOScheduler):
             self.source.on_loss(trial.trial_id, "the machine ran out of memory")
         elif (machine := machine_that_died(trial)) is not None:
             self.source.on_loss(trial.trial_id, f"machine {machine} is gone", spared=True)
-            # Ray moves what was reserved there to a machine that comes, and Tune waits long for the worker to end.
-            ray.kill(trial.temporary_state.ray_actor)
+            actor = trial.temporary_state.ray_actor
+            if actor is not None:  # Ray moves what was reserved there to other machines until Tune lets go of it
+                ray.kill(actor)
         elif isinstance(error, RayActorError):
             self.source.on_loss(trial.trial_id, " ".join(str(error).split())[:200])
 
