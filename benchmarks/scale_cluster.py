@@ -63,7 +63,7 @@ def drive_study(folder: Path, options: argparse.Namespace) -> None:
     import ray
     from rich.console import Console
 
-    import tune.trainable
+    import tune.worker
     from benchmarks.stand_in import stand_in
     from plml.config import make_config
     from tune.driving import drive
@@ -99,7 +99,7 @@ def drive_study(folder: Path, options: argparse.Namespace) -> None:
         address="local", num_cpus=options.gpus, num_gpus=options.gpus, include_dashboard=False, log_to_driver=False,
         logging_level="ERROR", object_store_memory=2**27,
     )  # fmt: skip
-    tune.trainable.ray_trial = stand_in  # what the driver sends to the workers
+    tune.worker.ray_trial = stand_in  # what the driver sends to the workers
     progress = StudyProgress(
         Console(stderr=True, quiet=True), metric="selection/best", mode="max", total=options.trials,
         concurrent=options.gpus, epochs=options.epochs,

@@ -13,7 +13,7 @@ from typing import Any
 FIGURES = 25  # of an epoch's report of a real trial
 
 
-def stand_in(config: dict[str, Any]) -> None:
+def stand_in(config: dict[str, Any], site: object) -> None:
     """Report ``epochs`` epochs of ``PLML_STAND_IN_S`` seconds each to the driver."""
     from ray.tune import report
 
