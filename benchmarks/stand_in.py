@@ -17,6 +17,7 @@ def stand_in(config: dict[str, Any], site: object) -> None:
     """Report ``epochs`` epochs of ``PLML_STAND_IN_S`` seconds each to the driver."""
     from ray.tune import report
 
+    del site  # it is on the driver's machine
     task = config["task"]
     folder, epochs, epoch_s = Path(task["folder"]), task["tree"]["epochs"], float(os.environ["PLML_STAND_IN_S"])
     folder.mkdir(parents=True, exist_ok=True)
