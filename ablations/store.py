@@ -80,7 +80,7 @@ def adopt(trained: Path, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     shutil.copytree(trained, fresh, copy_function=_link, ignore=shutil.ignore_patterns(".lock"))
-    with FileLock(folder.with_name(f".{folder.name}.adopt")):
+    with FileLock(folder.parent.with_name(f".{folder.parent.name}.adopting")):
         if finished_reports(folder) is not None:
             shutil.rmtree(fresh)
             return

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -51,15 +50,15 @@ class PrunerScheduler(FIFOScheduler):
         """Note what Ray says of a worker that is gone, before the searcher is told that it is."""
         del tune_controller
         error = error_of(trial)
-        if isinstance(error, OutOfMemoryError):
+        if error.startswith("OutOfMemoryError") or "running low on memory" in error:
             self.source.on_loss(trial.trial_id, "the machine ran out of memory")
         elif (machine := machine_that_died(trial)) is not None:
             self.source.on_loss(trial.trial_id, f"machine {machine} is gone", spared=True)
             actor = trial.temporary_state.ray_actor
             if actor is not None:  # Ray moves what was reserved there to other machines until Tune lets go of it
                 ray.kill(actor)
-        elif isinstance(error, RayActorError):
-            self.source.on_loss(trial.trial_id, " ".join(str(error).split())[:200])
+        elif error.startswith("Actor"):
+            self.source.on_loss(trial.trial_id, error[:200])
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Return CONTINUE or STOP."""
@@ -68,14 +67,16 @@ class PrunerScheduler(FIFOScheduler):
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
 
-def error_of(trial: Trial) -> Exception | None:
-    """Return what ended a worker, None if Ray did not say; Tune's own function looks where it is not yet."""
-    file = trial.pickled_error_file
+def error_of(trial: Trial) -> str:
+    """Return Ray's error that ended a worker, name first, in one line; empty if Ray did not say.
+
+    Tune's own function looks where the file is not yet.
+    """
+    file = trial.error_file
     if file is None or not Path(file).is_file():
-        return None
-    with Path(file).open("rb") as stream:
-        error: Exception = ray.cloudpickle.load(stream)  # written by this process
-    return error
+        return ""
+    text = Path(file).read_text(encoding="utf-8", errors="replace")
+    return " ".join(text.rpartition("ray.exceptions.")[2].split()) if "ray.exceptions." in text else ""
 
 
 def machine_that_died(trial: Trial) -> str | None:

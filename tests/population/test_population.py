@@ -323,7 +323,8 @@ def test_a_run_that_diverges_ends_and_the_others_do_not_notice(tmp_path):
 def test_a_run_whose_folder_takes_no_files_ends_and_the_others_do_not_notice(tmp_path):
     options = [{}, {"seed": 1}, {"seed": 2}]
     trainers = [make(tmp_path / f"together{i}", **each) for i, each in enumerate(options)]
-    (tmp_path / "together1" / "last.pt").mkdir()
+    for name in ("last.pt", "previous.pt"):  # neither takes the other's place
+        (tmp_path / "together1" / name / "not empty").mkdir(parents=True)
     ended = [result for result in train(Population(trainers)) if isinstance(result, Ended)]
     assert [result.trainer for result in ended] == [trainers[1]]
     assert isinstance(ended[0].error, OSError)

@@ -201,8 +201,8 @@ def test_trouble_with_a_run_folder_does_not_end_the_thread(ledger: Ledger, uri: 
     bad, good = crew.begin(2)
     crew.train(good, 0, 4)
     ledger.folder.trial(bad.key).mkdir(parents=True)
-    line = {"epoch": 0, "metrics": None, "time": 0.0, "final": False}
-    (ledger.folder.trial(bad.key) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    # A file whose reading is an input/output error: the first page of this process's memory.
+    (ledger.folder.trial(bad.key) / "metrics.jsonl").symlink_to("/proc/self/mem")
     crew.complete(bad)
     crew.complete(good)
     crew.runs.drain()
