@@ -17,6 +17,7 @@ from tune.shipping import check_address, joined
 from tune.site import Site, check_machines
 from tune.stopping import Stopper
 from tune.study_file import ResourcesConfig
+from tune.trouble import TroubleError
 
 if TYPE_CHECKING:
     from tune.searcher import TrialSource
@@ -264,7 +265,7 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
     )
     try:
         if not stopper.asked():
-            _fit(tuner)
+            _fit(tuner, folder, stopper)
     finally:
         site.witness.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -279,8 +280,11 @@ def _site(plan: Plan, root: Path, name: str) -> Site:
     return site
 
 
-def _fit(tuner: Any) -> None:
-    """Run a Tuner; what went wrong on our side of it is raised as it was, not as the text that Tune makes of it."""
+def _fit(tuner: Any, folder: Path, stopper: Stopper) -> None:
+    """Run a Tuner; what went wrong on our side of it is raised as it was, not as the text that Tune makes of it.
+
+    At its end Tune looks for files of its own in ``folder``, and nobody needs what it would find.
+    """
     from ray.tune import TuneError
 
     try:
@@ -290,3 +294,8 @@ def _fit(tuner: Any) -> None:
         if isinstance(ours, PlmlError | OSError):
             raise ours from None
         raise
+    except ValueError:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise
+        if not stopper.asked():
+            raise TroubleError(f"{folder.parent}: what lay there is gone") from None

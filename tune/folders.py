@@ -123,9 +123,13 @@ class StudyFolder:
         """Be the study's only driver within the block.
 
         Raises:
+            ConfigError: there can be no folder at its path.
             StudyHeldError: somebody else is; the message names process and host.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (NotADirectoryError, FileNotFoundError, FileExistsError) as error:
+            raise ConfigError(f"{self.path} cannot be made: {error.strerror}") from None
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(blocking=False)

@@ -20,6 +20,7 @@ import psutil
 from filelock import FileLock, Timeout
 from optuna.study import StudyDirection
 
+from plml.errors import ConfigError
 from tune.folders import StudyFolder, StudyHeldError
 from tune.patient_storage import PatientStorage
 from tune.records import open_storage
@@ -73,7 +74,10 @@ def _hold_journal(folder: StudyFolder, storage: str) -> Iterator[None]:
     if Path(storage) == folder.journal:
         yield
         return
-    Path(storage).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(storage).parent.mkdir(parents=True, exist_ok=True)
+    except (NotADirectoryError, FileNotFoundError, FileExistsError) as error:
+        raise ConfigError(f"storage {storage} cannot be opened: {error.strerror}") from None
     lock = FileLock(f"{storage}.driver")
     try:
         lock.acquire(blocking=False)

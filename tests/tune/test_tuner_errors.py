@@ -1,10 +1,12 @@
 """What goes wrong on our side of a Tuner comes out as it was."""
 
 import errno
+from pathlib import Path
 
 import pytest
 
 from tune.execution import _fit
+from tune.stopping import Stopper
 from tune.trouble import TroubleError
 
 
@@ -24,13 +26,13 @@ class Tuner:
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), TroubleError("gone")])
-def test_our_errors_come_out_as_they_were(error: Exception) -> None:
+def test_our_errors_come_out_as_they_were(error: Exception, tmp_path: Path) -> None:
     with pytest.raises(type(error), match=str(error.args[-1])):
-        _fit(Tuner(error))
+        _fit(Tuner(error), tmp_path, Stopper())
 
 
-def test_others_stay_what_tune_makes_of_them() -> None:
+def test_others_stay_what_tune_makes_of_them(tmp_path: Path) -> None:
     from ray.tune import TuneError
 
     with pytest.raises(TuneError):
-        _fit(Tuner(ValueError("a bug")))
+        _fit(Tuner(ValueError("a bug")), tmp_path, Stopper())
