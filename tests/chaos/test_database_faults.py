@@ -40,8 +40,8 @@ class Postgres:
             shutil.chown(folder, self.user)
         self._do("initdb", "-D", str(folder / "data"), "-U", "plml", "--auth=trust", "-N")
         self.control("start")
-        self._do("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "plml", "ledger")
-        self._do("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "plml", "tracking")
+        for database in ("ledger", "second", "tracking"):  # Optuna and MLflow do not share one
+            self._do("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "plml", database)
 
     def url(self, database: str) -> str:
         return f"postgresql+psycopg2://plml@127.0.0.1:{self.port}/{database}"
@@ -92,7 +92,7 @@ def test_the_database_is_restarted_and_goes_away(besiege: Besiege, postgres: Pos
 
 
 def test_two_output_folders_share_one_database(besiege: Besiege, postgres: Postgres) -> None:
-    options = ("--storage", postgres.url("ledger").replace("/ledger", "/tracking"))
+    options = ("--storage", postgres.url("second"))
     first = besiege(options=options)
     process = first.start()
     first.wait(3, process)
