@@ -48,7 +48,7 @@ HARMLESS = [
     "http://127.0.0.1:5000",
     "https://host/mlflow",
     "results/small/optuna.log",
-    "/tmp/a@b:c/optuna.log",
+    "/data/a@b:c/optuna.log",
 ]
 
 
