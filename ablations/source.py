@@ -6,7 +6,8 @@ from typing import Any
 
 from ablations.search import CellSearch
 from tune.run_queue import PlannedRun, RunQueue
-from tune.searcher import FINISHED, LedgerSearcher, StudyObserver, TrialSource
+from tune.searcher import LedgerSearcher
+from tune.trial_source import FINISHED, StudyObserver, TrialSource
 
 
 class GridSource(TrialSource):

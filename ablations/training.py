@@ -13,6 +13,7 @@ from ablations.plan import CellPlan, data_configs, missing_runs, open_searches, 
 from ablations.search import CellSearch, open_ledger
 from ablations.source import GridSource, Named
 from ablations.store import Store
+from tune.crew_size import crew_limit, most_in_crew
 from tune.driving import drive
 from tune.folders import StudyFolder
 from tune.launch import prepare_data, say_why, warn
@@ -20,7 +21,7 @@ from tune.ledger import Ledger
 from tune.orders import Book, order_book
 from tune.progress import StudyProgress
 from tune.run_queue import PlannedRun, RunQueue, by_kind
-from tune.searcher import LedgerSearcher, crew_limit, most_in_crew
+from tune.searcher import LedgerSearcher
 from tune.starting import StartingCluster
 from tune.stopping import Stopper
 from tune.trial_runs import TrialRuns

@@ -5,8 +5,8 @@ from pathlib import Path
 from tune.execution import Plan, run_trials
 from tune.orders import Book
 from tune.progress import StudyProgress
-from tune.searcher import TrialSource
 from tune.stopping import Stopper
+from tune.trial_source import TrialSource
 
 
 def drive(

@@ -20,7 +20,7 @@ from tune.study_file import ResourcesConfig
 from tune.trouble import TroubleError
 
 if TYPE_CHECKING:
-    from tune.searcher import TrialSource
+    from tune.trial_source import TrialSource
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -22,8 +22,8 @@ from tune.folders import StudyFolder
 from tune.mail import letters, read_letter
 from tune.records import state_of
 from tune.run_store import RunStore, is_light
-from tune.searcher import TrialSource
 from tune.site import Site
+from tune.trial_source import TrialSource
 
 NOTES = ".fetched.json"
 LOOK_EVERY_S = 5.0

@@ -10,9 +10,9 @@ from ray.tune.search import ConcurrencyLimiter
 
 from plml.errors import ConfigError
 from tune.execution import Plan, make_plan, trials_at_once
-from tune.searcher import TrialSource
 from tune.stopping import Stopper
 from tune.study_file import ResourcesConfig
+from tune.trial_source import TrialSource
 
 LOOK_EVERY_S = 2.0
 

@@ -230,11 +230,12 @@ def _train(
         from tune.image_changes import tell_changes, watch_images
 
         images = watch_images(ledger, console)
+        from tune.crew_size import crew_limit
         from tune.driving import drive
         from tune.orders import order_book
         from tune.progress import StudyProgress
         from tune.records import ENDED, best_trials, state_of
-        from tune.searcher import LedgerSearcher, crew_limit
+        from tune.searcher import LedgerSearcher
 
     folder = ledger.folder
     with cluster as plan, stopper.watch():

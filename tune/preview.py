@@ -85,7 +85,7 @@ def _begun(folder: StudyFolder) -> str:
 def crew_size(study: Study, plan: Plan) -> int:
     """Return how many trials a worker will train at once, if all are like the base configuration."""
     from plml.population import is_stackable
-    from tune.searcher import crew_limit
+    from tune.crew_size import crew_limit
 
     if not is_stackable(study.base):
         return 1

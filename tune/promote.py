@@ -77,13 +77,13 @@ def promote(options: argparse.Namespace) -> int:
         )
         interrupted = False
         if missing:
+            from tune.crew_size import most_in_crew
             from tune.driving import drive
             from tune.execution import ray_cluster
             from tune.launch import say_why, warn
             from tune.orders import order_book
             from tune.progress import StudyProgress
             from tune.run_queue import RunQueue
-            from tune.searcher import most_in_crew
             from tune.stopping import Stopper
 
             stopper = Stopper(warn)

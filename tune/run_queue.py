@@ -15,9 +15,9 @@ from plml.config import TrainConfig
 from plml.population import is_stackable
 from tune.crew import Orders
 from tune.orders import Book
-from tune.searcher import FINISHED, MACHINES, StudyObserver, TrialSource, died, error_note, read_report
 from tune.stopping import Stopper
 from tune.trainable import Task, TrialReport
+from tune.trial_source import FINISHED, MACHINES, StudyObserver, TrialSource, died, error_note, read_report
 
 ATTEMPTS = 3
 FAILURE_BUDGET = 10  # failures in a row, without one that is doing well, after which the others are not begun

@@ -13,8 +13,8 @@ from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from tune.searcher import TrialSource
 from tune.stopping import Stopper
+from tune.trial_source import TrialSource
 
 ANSWER_S = 2.0
 

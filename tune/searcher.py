@@ -1,17 +1,14 @@
 """The bridge from Ray to the ledger: Ray asks for trials and passes on what they report; the ledger decides."""
 
-import json
 import math
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from optuna.trial import Trial
-from ray.tune.search import Searcher
 
 from plml.config import TrainConfig
 from plml.errors import ConfigError
@@ -21,20 +18,9 @@ from tune.crew import Orders
 from tune.ledger import Asked, Ledger
 from tune.orders import Book
 from tune.stopping import Stopper
-from tune.study_file import ResourcesConfig, StudyConfig
 from tune.trainable import Task, TrialReport
 from tune.trial_runs import TrialRuns
-
-CREW_ON_CPU, CREW_ON_GPU = 32, 256
-MACHINES = 5  # that a trial may lose without being blamed for it
-
-
-class StudyObserver(Protocol):
-    """Who is told of a study's progress (the terminal)."""
-
-    def began(self, key: str, values: dict[str, Any], attempt: int) -> None: ...
-    def reported(self, key: str, epoch: int, objective: float) -> None: ...
-    def ended(self, key: str, state: str, objective: float | None, detail: str) -> None: ...
+from tune.trial_source import FINISHED, MACHINES, StudyObserver, TrialSource, died, error_note, read_report
 
 
 @dataclass
@@ -47,59 +33,6 @@ class Live:
     in_crew: bool = False
     epoch: int = -1
     objective: float | None = None
-
-
-FINISHED: Any = Searcher.FINISHED  # a text where Tune's own signature says dictionary
-
-
-class TrialSource(Searcher, ABC):
-    """What gives Ray its trials, takes their reports, and can be closed in the middle."""
-
-    @abstractmethod
-    def on_report(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Take a worker's report; return whether the trial is to be stopped."""
-
-    @property
-    @abstractmethod
-    def is_training(self) -> bool:
-        """Whether a trial was begun and has not ended."""
-
-    @abstractmethod
-    def close_live(self) -> None:
-        """Put back every trial that is being trained."""
-
-    @abstractmethod
-    def folders(self, trial_id: str) -> Iterable[Path]:
-        """Return the run folders in which a Ray trial shows that it lives."""
-
-    @abstractmethod
-    def on_loss(self, trial_id: str, why: str, *, spared: bool = False) -> None:
-        """Learn why a worker is about to be gone, before :meth:`on_trial_complete`.
-
-        Args:
-            trial_id: Ray's.
-            why: in words.
-            spared: its machine is gone, for which no trial is to blame: it costs no attempt.
-        """
-
-    def on_room(self, concurrent: int) -> None:
-        """Learn how many workers there may be from now on."""
-        del concurrent
-
-    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
-        """Accept whatever Tune passes on; the ledger has its own metric and space."""
-        del metric, mode, config, spec
-        return True
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: every launch is a fresh Tuner on the same ledger."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles the searcher beside its results; nobody reads that file."""
-        return {}
 
 
 class LedgerSearcher(TrialSource):
@@ -360,44 +293,3 @@ class LedgerSearcher(TrialSource):
         else:
             self.runs.end(frozen)
         self.observer.ended(live.key, state, live.objective, detail)
-
-
-def died(why: str, epoch: int = -1) -> str:
-    """Return what is known of a process that wrote nothing before it was gone."""
-    when = f" after epoch {epoch}" if epoch >= 0 else ""
-    return f"its process died{when}{f' ({why})' if why else ''}"
-
-
-def error_note(folder: Path) -> str | None:
-    """Return what a worker wrote into a run folder before it raised; None if it wrote nothing."""
-    try:
-        return str(json.loads((folder / "error.json").read_text(encoding="utf-8"))["error"])
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def read_report(told: Mapping[str, Any]) -> TrialReport:
-    """Return what a worker told, from the plain dictionary that Ray passes on."""
-    return TrialReport(**{name: told[name] for name in TrialReport.__dataclass_fields__})
-
-
-def crew_limit(config: StudyConfig, n_trials: int, *, concurrent: int, gpu: float) -> int:
-    """Return how many trials a worker may train at once.
-
-    More of them make each one cheaper, up to what the cache of a core or the width of a GPU takes
-    (``docs/performance.md``). A sampler that learns draws them without knowing each other's results, so with one all
-    workers together train an eighth of the budget at once, or eight trials: replayed searches lose nothing by that.
-    """
-    most = most_in_crew(config.resources, gpu=gpu)
-    if config.resources.population != "auto" or config.sampler.name in ("random", "grid"):
-        return most
-    return min(most, max(1, 8 // concurrent, n_trials // (8 * concurrent)))
-
-
-def most_in_crew(resources: ResourcesConfig, *, gpu: float) -> int:
-    """Return how many runs of known configurations a worker may train at once; one if several GPUs share it."""
-    if gpu > 1:
-        return 1
-    if resources.population != "auto":
-        return resources.population
-    return CREW_ON_GPU if gpu else CREW_ON_CPU

@@ -14,8 +14,8 @@ from ray.tune.experiment import Trial
 
 from plml.heartbeat import last_beat
 from tune.relaunch import Relaunch
-from tune.searcher import TrialSource
 from tune.stopping import Stopper
+from tune.trial_source import TrialSource
 
 LOOK_EVERY_S = 1.0  # at Ray's processes; at heartbeats, which are files that others may share, more seldom
 

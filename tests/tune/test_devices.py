@@ -19,9 +19,9 @@ import pytest
 import yaml
 
 from plml.errors import ConfigError
+from tune.crew_size import most_in_crew
 from tune.devices import device_count
 from tune.execution import make_plan
-from tune.searcher import most_in_crew
 from tune.study_file import ResourcesConfig
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ import pytest
 from plml.config import make_config
 from tune.orders import OrderBook
 from tune.run_queue import ATTEMPTS, FAILURE_BUDGET, PlannedRun, RunQueue, by_kind
-from tune.searcher import FINISHED
 from tune.stopping import Stopper
 from tune.trainable import TrialReport
+from tune.trial_source import FINISHED
 
 
 class Notes:

@@ -12,18 +12,20 @@ from ray.tune.schedulers import TrialScheduler
 from plml.config import make_config
 from plml.population import is_stackable
 from tune.crew import Orders
+from tune.crew_size import crew_limit
 from tune.execution import make_plan
 from tune.folders import StudyFolder, StudyHeldError
 from tune.ledger import Ledger
 from tune.orders import OrderBook
 from tune.records import state_of
 from tune.scheduler import PrunerScheduler
-from tune.searcher import FINISHED, LedgerSearcher, crew_limit
+from tune.searcher import LedgerSearcher
 from tune.stopping import Stopper
 from tune.study import load_study
 from tune.study_file import ResourcesConfig
 from tune.trainable import Task, TrialReport
 from tune.trial_runs import TrialRuns
+from tune.trial_source import FINISHED
 
 STUDY: dict[str, Any] = {
     "base": {"epochs": 8, "data": {"name": "digits", "observation": "single_positive"}, "method": "an"},
