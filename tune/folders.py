@@ -4,19 +4,17 @@ import json
 import os
 import re
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psutil
 from filelock import FileLock, Timeout
 
 from plml.checkpoint import write_text
 from plml.errors import ConfigError, PlmlError
+from tune.signature import Signature
 
 MAX_NAME = 100  # characters of a study's, a grid's or a trial's name, which names a folder
 
@@ -93,30 +91,13 @@ class StudyFolder:
         on another machine one cannot know whether it lives; it is named.
         """
         who = self._signature()
-        if who is None:
-            return None
-        if who["host"] == socket.gethostname():
-            try:
-                if psutil.Process(who["pid"]).create_time() != who["born"]:
-                    return None  # the number went to another process
-            except (psutil.NoSuchProcess, ValueError, OverflowError):
-                return None
-        return self._describe(who)
+        return None if who is None or who.is_dead else str(who)
 
-    def _signature(self) -> dict[str, Any] | None:
+    def _signature(self) -> Signature | None:
         try:
-            who: dict[str, Any] = json.loads(self.driver_file.read_text(encoding="utf-8"))
+            return Signature.parse(json.loads(self.driver_file.read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError):
             return None
-        known = {"pid": int, "born": float, "host": str, "since": str}
-        whole = isinstance(who, dict) and all(isinstance(who.get(key), kind) for key, kind in known.items())
-        return who if whole else None
-
-    @staticmethod
-    def _describe(who: dict[str, Any] | None) -> str:
-        if who is None:
-            return "another process"  # it took the lock this very moment and has not signed yet
-        return f"process {who['pid']} on {who['host']} (since {who['since']})"
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -134,16 +115,10 @@ class StudyFolder:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            holder = self._describe(self._signature())
+            holder = self._signature() or "another process"  # it took the lock this very moment and has not signed
             raise StudyHeldError(f"study '{self.name}' in {self.path} is being run by {holder}") from None
         try:
-            who = {
-                "pid": os.getpid(),
-                "born": psutil.Process().create_time(),
-                "host": socket.gethostname(),
-                "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-            }
-            write_text(self.driver_file, json.dumps(who))
+            write_text(self.driver_file, json.dumps(Signature.own().tree()))
             yield
         finally:
             self.driver_file.unlink(missing_ok=True)

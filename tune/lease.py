@@ -5,18 +5,16 @@ and changes its signature every few seconds. Who finds a signature watches it: o
 lives, one that does not is taken over. No clock of another machine is read.
 """
 
-import os
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 from filelock import FileLock, Timeout
 from optuna.study import StudyDirection
 
@@ -24,6 +22,7 @@ from plml.errors import ConfigError
 from tune.folders import StudyFolder, StudyHeldError
 from tune.patient_storage import PatientStorage
 from tune.records import open_storage
+from tune.signature import Signature
 from tune.trouble import TroubleError
 
 BEAT_S = 5.0
@@ -102,14 +101,7 @@ def lease(study: optuna.Study, lost: Callable[[str], None], *, beat_s: float = B
         StudyHeldError: somebody else is; the message names process and host.
     """
     wait_for_dead(study, 4 * beat_s)
-    mine = {
-        "id": uuid.uuid4().hex,
-        "pid": os.getpid(),
-        "born": psutil.Process().create_time(),
-        "host": socket.gethostname(),
-        "space": _process_space(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
+    mine = {"id": uuid.uuid4().hex, **Signature.own().tree()}
     began = time.monotonic()
     study.set_user_attr(ATTRIBUTE, {**mine, "beat": 0})
     # Of two that found the study free at once the last to sign has it, and a slow line signs late.
@@ -136,7 +128,7 @@ def _read(study: optuna.Study) -> dict[str, Any] | None:
 def wait_for_dead(study: optuna.Study, watch_s: float = 4 * BEAT_S) -> None:
     """Return once nobody holds the study; raise StudyHeldError if somebody does."""
     found = _read(study)
-    if found is None or (_is_here(found) and not _lives_here(found)):
+    if found is None or _is_dead(found):
         return
     until = time.monotonic() + watch_s
     while time.monotonic() < until:
@@ -148,30 +140,14 @@ def wait_for_dead(study: optuna.Study, watch_s: float = 4 * BEAT_S) -> None:
         time.sleep(0.2)
 
 
-def _is_here(signature: dict[str, Any]) -> bool:
-    """Whether a signature is of this machine, and of the part of it whose process numbers are ours."""
-    return signature["host"] == socket.gethostname() and signature.get("space") == _process_space()
-
-
-def _process_space() -> int | None:
-    try:
-        return Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:
-        return None
-
-
-def _lives_here(signature: dict[str, Any]) -> bool:
-    """Whether its process lives; this one, after a new start, is not it any more."""
-    if signature["pid"] == os.getpid():
-        return False
-    try:
-        return psutil.Process(signature["pid"]).create_time() == signature["born"]
-    except psutil.NoSuchProcess:
-        return False
+def _is_dead(signature: dict[str, Any]) -> bool:
+    """Whether its process has ended, or is this one, which began again in its place."""
+    who, own = Signature.parse(signature), Signature.own()
+    return who is not None and (who.is_dead or replace(who, since=own.since) == own)
 
 
 def _describe(signature: dict[str, Any]) -> str:
-    return f"process {signature['pid']} on {signature['host']} (since {signature['since']})"
+    return str(Signature.parse(signature) or "another process")
 
 
 def _check(study: optuna.Study, mine: dict[str, Any]) -> None:
