@@ -5,11 +5,15 @@ import random
 import re
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import psutil
 import pytest
+
+from plml.report_log import read_reports
+from tune.records import state_of
 
 pytestmark = [
     pytest.mark.chaos,
@@ -45,6 +49,37 @@ def test_the_driver_is_killed(besiege: Besiege, chance: random.Random) -> None:
         process.wait()
     assert siege.run() == 0, siege.out()
     siege.check("SIGKILL of the driver", times)
+
+
+def test_the_driver_of_a_study_that_prunes_is_killed_again_and_again(besiege: Besiege, chance: random.Random) -> None:
+    points = [{"method.name": name, "optim.lr": 0.003} for name in ("an", "role")]
+    pruner = {"name": "median", "min_epochs": 4, "n_startup_trials": 2}
+    siege = besiege(changes={"pruner": pruner, "points": points, "n_trials": 10, "sampler": {}}, reference=None)
+    times, began = 6, {}  # began: first line of each trial's reports; training anew would change its time
+    for kill in range(times):
+        process = siege.start()
+        if kill in (1, 4):
+            time.sleep(chance.uniform(0.5, 15))
+        else:
+            siege.wait(siege.epochs() + chance.randint(1, 12), process)
+        assert process.poll() is None, siege.out()
+        process.kill()
+        process.wait()
+        for file in sorted(siege.where.path.glob("trials/*/metrics.jsonl")):
+            line = file.read_text().splitlines()[0]
+            assert began.setdefault(file, line) == line, f"{file.parent.name} was begun twice"
+    assert siege.run() == 0, siege.out()
+    for file, line in began.items():
+        assert file.read_text().splitlines()[0] == line
+    states: Counter[str] = Counter()
+    for trial in siege.study().trials:
+        states[state_of(trial)] += 1
+        trained = len(read_reports(siege.where.trial(trial.user_attrs["key"])))
+        # A pruned trial may be an epoch further on disk than its last report; never behind, never twice.
+        assert sorted(trial.intermediate_values) == list(range(1, len(trial.intermediate_values) + 1))
+        assert 0 <= trained - len(trial.intermediate_values) <= 1
+    assert set(states) <= {"COMPLETE", "PRUNED"}
+    siege.check("SIGKILL of the driver, with a pruner", times, states)
 
 
 def test_everything_is_killed_at_once_just_after_a_trial_ended(besiege: Besiege) -> None:
