@@ -111,12 +111,14 @@ def run_study(
     from tune.ledger import Ledger
     from tune.stopping import Stopper
     from tune.trial_runs import TrialRuns
+    from tune.two_databases import check_two_databases
     from tune.warm_start import find_teacher
 
     old = None
     if options.fork:
         old = renewal.old_study(folder, name_of(find_study(options.study, folder.path.parent)))
     storage = folder.storage(options.storage)
+    check_two_databases(storage, uri)
     budget = study.budget()
     teacher = find_teacher(study, folder.path.parent)
     stopper = Stopper(warn)
