@@ -115,6 +115,12 @@ def test_scalars_read_as_people_write_them(text: str, value: object) -> None:
         ("a: [1", "is not valid YAML"),
         ("a: !!python/object/apply:os.system [ls]", "is not valid YAML"),
         ("1: 2", "must be text"),
+        ('a: !!int ""', "not of the kind that its tag"),
+        ("a: !!bool maybe", "not of the kind that its tag"),
+        ("a: !!timestamp soon", "not of the kind that its tag"),
+        ("a: !!map [1]", "not of the kind that its tag"),
+        ("- " * 2000, "is not valid YAML"),
+        ("- " * 100_000, "is not valid YAML"),
     ],
 )
 def test_bad_yaml_names_the_place(text: str, message: str) -> None:
@@ -122,6 +128,26 @@ def test_bad_yaml_names_the_place(text: str, message: str) -> None:
         read_yaml(text, "study.yaml")
     assert "study.yaml" in str(error.value)
     assert message in str(error.value)
+
+
+def tidings(text: str) -> object:
+    """Return what is read, or that it is refused."""
+    try:
+        return read_yaml(text)
+    except ConfigError as error:
+        return "refused" if "valid YAML" in str(error) else str(error)
+
+
+WORDS = [
+    "a", "b: ", "c:", "- ", "\n", "\n  ", "[", "]", "{", "}", ", ", '"', "'", "1e-4", "0x1f", "012", "true", "no", "~",
+    "&x ", "*x", "!!int ", " #", "|\n", ": ", "<<: ", "\t", "é", "\x85", "---\n", ".inf", "2020-01-01", "\\n", "@",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=12).map("".join))
+def test_short_and_long_files_are_read_alike(text: str) -> None:
+    """Short ones are read by another parser; both know the same YAML."""
+    assert repr(tidings(text)) == repr(tidings(text + "\n" + "#\n" * 2500))  # repr: nan is not nan
 
 
 @given(st.text(max_size=200))
