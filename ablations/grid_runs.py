@@ -21,14 +21,14 @@ from ablations.store import finished_reports
 from plml.config import TrainConfig
 from plml.report import EpochReport
 from plml.report_log import read_reports
-from plml.tracking import Tracker, TrackingError
+from plml.tracking import Tracker
 from plml.tracking_format import NOTES
 from plml.tracking_view import method_colors
+from tune.best_effort import BestEffort
 from tune.run_queue import PlannedRun
 
 T = TypeVar("T")
 SUPERSEDED = "superseded"  # kind of a run that belongs to no cell any more, and of a cell that has other runs now
-QUIET_S = 60.0  # pause after a failed call
 
 
 class GridRuns:
@@ -58,8 +58,7 @@ class GridRuns:
         self._lock = threading.RLock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="plml-mlflow")
         self._told: list[Future[None]] = []
-        self._quiet_until = 0.0
-        self._warned = False
+        self._effort = BestEffort(warn, "the grid goes on, and the same command delivers everything later")
         self._colors = method_colors([cell.label for cell in grid.cells])
 
     def expect(self, runs: Sequence[CellRun]) -> None:
@@ -93,7 +92,7 @@ class GridRuns:
 
     def deliver(self, plans: Sequence[CellPlan], progress: Callable[[int], None] | None = None) -> None:
         """Tell every finished run that the store does not know to its end; mark those that no cell has any more."""
-        self._quiet_until = 0.0
+        self._effort.try_again()
         self.drain()
         self.open()
         runs = [run for plan in plans for run in plan.runs]
@@ -334,15 +333,10 @@ class GridRuns:
         return {"cell": label, **{factor_param(name): level.name for name, level in cell.levels.items()}}
 
     def _guarded(self, call: Callable[[], T]) -> T | None:
-        """Run ``call``; on trouble warn once, be quiet for a while and return None."""
-        if time.monotonic() < self._quiet_until:
-            return None
-        try:
+        """Run ``call``, on trouble return None; see :class:`BestEffort`."""
+
+        def work() -> T:
             with self._lock:  # the thread and the driver write in turn
                 return call()
-        except TrackingError as error:
-            self._quiet_until = time.monotonic() + QUIET_S
-            if not self._warned:
-                self.warn(f"MLflow: {error}; the grid goes on, and the same command delivers everything later")
-            self._warned = True
-            return None
+
+        return self._effort(work)

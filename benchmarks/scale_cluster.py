@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--epoch-s", type=float, default=4.0)
     parser.add_argument("--out", type=Path, metavar="CSV")
+    parser.add_argument("--figure", type=Path, metavar="SVG")
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.drive:
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show(samples, folder, options)
         if options.out:
             write_samples(samples, options.out)
+        if options.figure:
+            draw(samples, options.gpus / (options.epochs * options.epoch_s), options.figure)
     finally:
         shutil.rmtree(folder)
 
@@ -149,6 +152,44 @@ def show(samples: list[Sample], folder: Path, options: argparse.Namespace) -> No
         f"ledger {inside[-1].ledger_mib:.1f} MiB, MLflow {inside[-1].mlflow_mib:.1f} MiB",
     ):
         print(text)  # noqa: T201
+
+
+def draw(samples: list[Sample], ideal: float, file: Path) -> None:
+    """Draw trials over time beside those of a driver that costs nothing, and what the driver takes.
+
+    Args:
+        samples: of the driver.
+        ideal: trials a second if every GPU computed all the time.
+        file: where to.
+    """
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    start = next(sample for sample in samples if sample.trials > 0)
+    times = [sample.seconds - start.seconds for sample in samples]
+    left.plot(times, [sample.trials for sample in samples], label="trials that have ended")
+    ends = [0.0, (samples[-1].trials - start.trials) / ideal]
+    left.plot(ends, [start.trials, samples[-1].trials], "--", color="grey", label="GPUs never wait")
+    left.set(xlabel="seconds since the first end", xlim=(0, None), ylim=(0, None))
+    left.legend(frameon=False)
+    step = 10  # looks
+    pairs = list(zip(samples[:-step], samples[step:], strict=True))
+    busy = [100 * (late.cpu_s - early.cpu_s) / (late.seconds - early.seconds) for early, late in pairs]
+    right.plot(times[step:], busy, label="driver's cpu, % of a core")
+    right.set(xlabel="seconds since the first end", xlim=(0, None), ylim=(0, None), ylabel="%")
+    memory = right.twinx()
+    memory.plot(times, [sample.rss_mib for sample in samples], color="tab:orange", label="driver's memory")
+    memory.set(ylim=(0, None), ylabel="MiB")
+    right.legend(frameon=False, loc="lower left")
+    memory.legend(frameon=False, loc="lower right")
+    left.spines[["top", "right"]].set_visible(False)
+    right.spines["top"].set_visible(False)
+    memory.spines["top"].set_visible(False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -235,8 +235,7 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
     from tune.vigil import Vigil
     from tune.worker import ray_trial
 
-    # A name is never used twice: Tune would mix the files of two launches.
-    name = f"launch-{time.time_ns()}-{os.getpid()}"
+    name = f"launch-{uuid.uuid4().hex}"  # never used twice, whatever the clock says: Tune would mix two launches' files
     site = _site(plan, folder.parent, name)
     limiter = ConcurrencyLimiter(source, plan.concurrent)
     callbacks: list[Callback] = [Vigil(source, stopper, plan.hang_timeout, leave)]

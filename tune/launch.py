@@ -190,7 +190,7 @@ def _run(
         resumable = isinstance(error, TroubleError | OSError | KeyboardInterrupt)
         runs.close_study("INTERRUPTED" if resumable else "FAILED", {})
         raise
-    code = _verdict(ledger, interrupted=interrupted, gave_up=gave_up)
+    code = verdict(ledger, interrupted=interrupted, gave_up=gave_up)
     from tune.closing import close_study
 
     unfinished = ledger.has_work() and not ledger.exhausted
@@ -345,7 +345,14 @@ def _print_lines(lines: Sequence[tuple[str, str]]) -> None:
         console.print(f"{name:8}  {escape(text)}", soft_wrap=True)
 
 
-def _verdict(ledger: "Ledger", *, interrupted: bool, gave_up: bool) -> int:
+def verdict(ledger: "Ledger", *, interrupted: bool, gave_up: bool) -> int:
+    """Return the exit code of a launch.
+
+    Args:
+        ledger: of the study.
+        interrupted: somebody or something asked it to stop.
+        gave_up: too many trials failed in a row.
+    """
     from tune.records import is_success
 
     if interrupted:

@@ -111,6 +111,7 @@ def promote(options: argparse.Namespace) -> int:
                 )
                 interrupted = drive(queue, plan, folder.path, stopper, progress, orders)
             say_why(stopper, None)
+        tracked.effort.try_again()
         for run in runs:
             if figures_of(run) is not None:
                 tracked.deliver(run)

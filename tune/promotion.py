@@ -8,11 +8,13 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from plml.report_log import read_reports
-from plml.tracking import Tracker, TrackingError
+from plml.tracking import Tracker
+from tune.best_effort import BestEffort
 from tune.code_version import code_digest
 from tune.folders import StudyFolder
 from tune.run_queue import PlannedRun
 from tune.study import Study
+from tune.trial_runs import STATUS
 
 FIGURES = ("test/mAP", "val/mAP", "selection/best")
 
@@ -113,40 +115,36 @@ class PromotionRuns:
     """MLflow runs of kind ``promotion``; trouble is told once and never stops the training."""
 
     def __init__(self, uri: str, study: Study, uid: str, warn: Callable[[str], None]) -> None:
-        self.uri, self.tracker, self.study, self.uid, self._warn = uri, Tracker(uri), study, uid, warn
+        self.uri, self.tracker, self.study, self.uid = uri, Tracker(uri), study, uid
+        self.effort = BestEffort(warn, "training goes on, and the same command delivers everything later")
         self.experiment: str | None = None
-        self.broken = False
 
     def begin(self, run: PlannedRun) -> str | None:
         """Return the MLflow run of ``run``, made or opened again."""
-        try:
-            return self._find(run, make=True)
-        except TrackingError as error:
-            self._trouble(error)
-            return None
+        return self.effort(lambda: self._find(run, make=True))
 
     def end(self, run: PlannedRun, state: str, detail: str) -> None:
         """Deliver what is missing and end the MLflow run."""
-        status = {"COMPLETE": "FINISHED", "FAILED": "FAILED", "INTERRUPTED": "KILLED"}[state]
-        try:
-            found = self._find(run, make=state == "COMPLETE")
-            if found is None:
-                return
-            told = self.tracker.delivered_epochs(found)
-            reports = read_reports(run.folder)
-            self.tracker.log_reports(found, [report for report in reports if report.epoch not in told])
-            tags = {"plml.state": state} | ({"plml.error": detail} if detail else {})
-            self.tracker.end_run(found, status, tags)  # type: ignore[arg-type]
-        except TrackingError as error:
-            self._trouble(error)
+        self.effort(lambda: self._end(run, state, detail))
 
     def deliver(self, run: PlannedRun) -> None:
         """Bring the MLflow run of a complete training up to date, if it is not: the store may have been away."""
-        try:
+
+        def bring() -> None:
             if not self.tracker.find_runs(self._open(), {**self._identity(run), "plml.state": "COMPLETE"}):
-                self.end(run, "COMPLETE", "")
-        except TrackingError as error:
-            self._trouble(error)
+                self._end(run, "COMPLETE", "")
+
+        self.effort(bring)
+
+    def _end(self, run: PlannedRun, state: str, detail: str) -> None:
+        found = self._find(run, make=state == "COMPLETE")
+        if found is None:
+            return
+        told = self.tracker.delivered_epochs(found)
+        reports = read_reports(run.folder)
+        self.tracker.log_reports(found, [report for report in reports if report.epoch not in told])
+        tags = {"plml.state": state} | ({"plml.error": detail} if detail else {})
+        self.tracker.end_run(found, STATUS[state], tags)
 
     def _open(self) -> str:
         if self.experiment is None:
@@ -184,8 +182,3 @@ class PromotionRuns:
             tags=tags,
             log_scaled=self.study.space.log_paths,
         )
-
-    def _trouble(self, error: TrackingError) -> None:
-        if not self.broken:
-            self._warn(f"MLflow: {error}; training goes on")
-        self.broken = True

@@ -16,7 +16,8 @@ from plml.config import TrainConfig, load_config
 from plml.errors import PlmlError
 from plml.report import EpochReport
 from plml.report_log import read_reports
-from plml.tracking import Tracker, TrackingError
+from plml.tracking import Tracker
+from tune.best_effort import BestEffort
 from tune.delivery import Delivery
 from tune.folders import StudyFolder
 from tune.ledger import Ledger
@@ -34,7 +35,6 @@ STATUS: Mapping[str, Status] = {
     "FAILED": "FAILED",
     "INTERRUPTED": "KILLED",
 }
-QUIET_S = 60.0  # pause after a failed call
 LATER_S = 60.0  # until MLflow is opened where nobody waits for it: it costs as much as dozens of linear trials
 
 
@@ -61,8 +61,7 @@ class TrialRuns:
         self.uid = ledger.uid  # tells this study's runs from those of another of the same name
         self._first_number = ledger.total()  # trials from here on had no run before this launch
         self._unsure: set[str] = set()  # keys of runs that were perhaps made: the store did not answer
-        self._quiet_until = 0.0
-        self._told = False
+        self._effort = BestEffort(warn, "the study goes on, and the same command delivers everything later")
         self._opening = threading.Lock()
         self.fetcher: Fetcher | None = None  # of a study whose runs are in a store
         self.places: dict[str, dict[str, str]] = {}  # machine and devices of trials, by key
@@ -82,21 +81,18 @@ class TrialRuns:
 
     def guarded(self, call: Callable[[Tracker, str], T]) -> T | None:
         """Run ``call`` with tracker and experiment; on trouble warn, be quiet for a while and return None."""
-        if self.uri is None or time.monotonic() < self._quiet_until:
+        if self.uri is None:
             return None
-        try:
+
+        def work() -> T:
             with self._opening:  # a new database breaks when two open it at once
                 tracker = self.tracker
                 assert tracker is not None
                 if self.experiment_id is None:
                     self.experiment_id = tracker.open_experiment(f"plml/{self.folder.name}")
             return call(tracker, self.experiment_id)
-        except TrackingError as error:
-            self._quiet_until = time.monotonic() + QUIET_S
-            if not self._told:
-                self.warn(f"MLflow: {error}; the study goes on, and the same command delivers everything later")
-            self._told = True
-            return None
+
+        return self._effort(work)
 
     # -- the study's own run ------------------------------------------------------------------------------
 
@@ -201,7 +197,7 @@ class TrialRuns:
 
     def deliver(self) -> None:
         """Bring the runs of all trials that are not being trained up to date; those that are already are skipped."""
-        self._quiet_until = 0.0
+        self._effort.try_again()
         for trial in self.ledger.trials():
             done = self.ledger.noted(trial.user_attrs["key"]).get("delivered")
             if state_of(trial) in STATUS and done != self.receipt(trial):

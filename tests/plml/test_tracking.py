@@ -186,9 +186,19 @@ def test_passwords_are_not_printed() -> None:
 
 
 def test_parameters_become_text() -> None:
-    given = {"a": None, "b": True, "c": [1, 2], "d": 1e-4, "e": {"x": None}, "f": "text", "g": "x" * 7000}
+    given = {
+        "a": None,
+        "b": True,
+        "c": [1, 2],
+        "d": 1e-4,
+        "e": {"x": None},
+        "f": "text",
+        "g": "x" * 7000,
+        "h": (1, "y"),
+    }
     texts = flat_params(given)
     assert texts == {**texts, "a": "none", "b": "true", "c": "[1, 2]", "d": "0.0001", "e": '{"x": null}', "f": "text"}
+    assert texts["h"] == '[1, "y"]'
     assert len(texts["g"]) == 6000
 
 

@@ -1,9 +1,12 @@
 """The ledger: it survives its driver's death, refuses another definition, and counts unique configurations."""
 
 import json
+import math
 import os
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from optuna.trial import TrialState
 
 from plml.errors import ConfigError
 from tune.folders import StudyFolder, StudyHeldError
+from tune.launch import verdict
+from tune.leaderboard import write_leaderboard
 from tune.ledger import DRIVER_DEATHS, Asked, Ledger
 from tune.records import best_trials, counted_trials, failures, is_success, open_study, state_of
 from tune.renewal import learn_from
@@ -220,7 +225,8 @@ def test_a_configuration_that_cannot_be_trained_is_a_violation_that_samplers_see
     assert failures(ledger.trials()) == {f"{kind.replace('_', ' ')}: why": 1}
 
 
-def test_tpe_keeps_away_from_what_cannot_be_trained(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["diverged", "out_of_memory"])
+def test_tpe_keeps_away_from_what_cannot_be_trained(tmp_path: Path, kind: str) -> None:
     def wasted(folder: Path, as_violation: bool) -> int:
         folder.mkdir()
         ledger = open_ledger(folder, n_trials=50, sampler={"name": "tpe", "n_startup_trials": 10})
@@ -232,12 +238,27 @@ def test_tpe_keeps_away_from_what_cannot_be_trained(tmp_path: Path) -> None:
                 continue
             count += 1
             if as_violation:
-                ledger.tell_violation(asked.trial, "diverged", "loss is nan")
+                ledger.tell_violation(asked.trial, kind, "it cannot be trained")
             else:
-                ledger.tell_failed(asked.trial, "loss is nan")
+                ledger.tell_failed(asked.trial, "it cannot be trained")
         return count
 
     assert 1.4 * wasted(tmp_path / "violation", True) < wasted(tmp_path / "fail", False)
+
+
+@pytest.mark.parametrize("kind", ["diverged", "out_of_memory"])
+def test_tpe_leaves_a_half_that_cannot_be_trained(tmp_path: Path, kind: str) -> None:
+    ledger = open_ledger(tmp_path, n_trials=60, sampler={"name": "tpe", "n_startup_trials": 10})
+    wasted = []
+    while (asked := ledger.ask()) is not None:
+        lr = asked.values["optim.lr"]
+        wasted.append(lr > 1e-3)
+        if lr > 1e-3:
+            ledger.tell_violation(asked.trial, kind, "it cannot be trained")
+        else:
+            finish(ledger, asked, value=-abs(math.log10(lr / 3e-4)))
+    assert sum(wasted[:10]) >= 3  # it had to find out
+    assert sum(wasted[20:]) <= 40 / 5  # chance would have half
 
 
 def test_a_combination_that_cannot_be_trained_is_told_and_the_next_one_drawn(tmp_path: Path) -> None:
@@ -351,8 +372,6 @@ def test_the_trash_keeps_the_old_study(tmp_path: Path) -> None:
 
 
 def test_opening_a_ledger_of_five_hundred_trials_is_quick(tmp_path: Path) -> None:
-    import time
-
     ledger = open_ledger(tmp_path, n_trials=600)
     for number in range(500):
         values = {"optim.lr": 1e-4 * 1.005**number, "optim.weight_decay": 0.0}
@@ -360,6 +379,7 @@ def test_opening_a_ledger_of_five_hundred_trials_is_quick(tmp_path: Path) -> Non
         ledger.optuna.add_trial(
             optuna.trial.create_trial(
                 value=float(number),
+                intermediate_values={epoch: number + epoch / 25 - 1 for epoch in range(25)},
                 params=params,
                 distributions=ledger.study.space.distributions(params),
                 user_attrs={"key": f"{number:04d}", "values": values, "fingerprint": str(number)},
@@ -369,6 +389,20 @@ def test_opening_a_ledger_of_five_hundred_trials_is_quick(tmp_path: Path) -> Non
     again = open_ledger(tmp_path, n_trials=600)
     ask(again)
     assert time.perf_counter() - began < 5
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        asked = ask(again)
+        for epoch in range(25):
+            again.report(asked.trial, [(epoch, float(epoch))])
+            asked.trial.should_prune()
+        again.tell_complete(asked.trial, 24.0)
+        took.append(time.perf_counter() - began)
+    assert statistics.median(took) < 0.5
+    began = time.perf_counter()
+    board = write_leaderboard(again.optuna, again.folder.path)
+    assert time.perf_counter() - began < 30  # figures are most of it
+    assert len(board.ranked) == 505
 
 
 def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
@@ -376,3 +410,33 @@ def test_a_storage_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         open_ledger(tmp_path, storage="nosuchdb://x")
     with pytest.raises(ConfigError, match="there is no study 'never'"):
         open_study(StudyFolder(tmp_path / "never"))
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        (["failed", "failed"], 3),
+        (["failed", "diverged"], 3),
+        (["failed", "complete"], 0),
+        (["failed", "pruned"], 0),
+        (["failed"], 0),  # the other one is still to be trained: the time budget is spent
+        ([], 0),
+    ],
+)
+def test_a_study_failed_if_every_trial_did(tmp_path: Path, outcomes: list[str], code: int) -> None:
+    ledger = open_ledger(tmp_path, n_trials=2)
+    for outcome in outcomes:
+        asked = ask(ledger)
+        match outcome:
+            case "complete":
+                finish(ledger, asked)
+            case "pruned":
+                ledger.report(asked.trial, [(0, 1.0)])
+                ledger.tell_pruned(asked.trial)
+            case "diverged":
+                ledger.tell_violation(asked.trial, "diverged", "loss is nan")
+            case _:
+                ledger.tell_failed(asked.trial, "a fault")
+    assert verdict(ledger, interrupted=False, gave_up=False) == code
+    assert verdict(ledger, interrupted=True, gave_up=False) == 4
+    assert verdict(ledger, interrupted=False, gave_up=True) == 3

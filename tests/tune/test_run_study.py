@@ -136,6 +136,8 @@ def test_a_study_runs_to_its_end_and_everything_agrees(finished: tuple[Path, str
     for name in ("leaderboard.csv", "best.yaml", "study.yaml", "optuna.log"):
         assert (folder / "results" / "small" / name).is_file()
     assert not (folder / "results" / "small" / ".ray").exists()
+    assert list(folder.rglob("*.db")) == [folder / "results" / "mlflow.db"]  # whoever writes, there is one
+    assert not list(folder.rglob("mlruns"))
 
 
 def test_best_yaml_gives_the_same_test_map_again(finished: tuple[Path, str], tmp_path: Path) -> None:

@@ -173,6 +173,23 @@ except SystemExit:
     assert time.perf_counter() - began < 10  # generous: a busy machine; the imports above are what matters
 
 
+@pytest.mark.parametrize("script", ["tune/run.py", "tune/status.py", "tune/promote.py", "ablations/run.py"])
+def test_help_is_quick(script: str) -> None:
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", str(ROOT / script), "--help"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        seconds.append(time.perf_counter() - began)
+    assert "usage:" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "argparse" in imported
+    assert not {"torch", "ray", "optuna", "mlflow", "pydantic"} & imported
+    assert min(seconds) < 1
+
+
 def test_read_study_file_checks_ranges_too(tmp_path: Path) -> None:
     space = {"optim.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "logg": True}}
     with pytest.raises(ConfigError, match=r"mine.yaml: .*did you mean 'search_space.optim.lr.log'"):
