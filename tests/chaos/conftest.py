@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +51,30 @@ STUDY: dict[str, Any] = {
     "n_trials": TRIALS,
 }
 ROWS: list[tuple[str, int, int, int, int]] = []
+# Python imports a module of this name in every process that finds it; it puts a fault into the trainer.
+FAULT = """
+import importlib.abc, importlib.util, sys
+
+class Fault(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path, target=None):
+        if name != "plml.trainer":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        self.inner, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec):
+        return self.inner.create_module(spec)
+
+    def exec_module(self, module):
+        self.inner.exec_module(module)
+        true = module.Trainer.epochs
+{body}
+        module.Trainer.epochs = epochs
+
+sys.meta_path.insert(0, Fault())
+"""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -299,3 +324,17 @@ def besiege(tmp_path: Path, undisturbed: dict[str, Any]) -> Iterator[Callable[..
 def chance() -> random.Random:
     """Moments to strike at; PLML_CHAOS_SEED draws others."""
     return random.Random(int(os.environ.get("PLML_CHAOS_SEED", "0")))
+
+
+@pytest.fixture
+def sabotage(tmp_path: Path) -> Callable[[str], dict[str, str]]:
+    """Return the environment in which ``epochs(self)`` of every trainer is replaced; ``true`` is the real one."""
+
+    def make(body: str) -> dict[str, str]:
+        code = FAULT.format(body=textwrap.indent(textwrap.dedent(body), " " * 8))
+        folder = tmp_path / "fault"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(code)
+        return {"PYTHONPATH": str(folder)}
+
+    return make

@@ -1,7 +1,9 @@
 """Disks that are full, read-only or not there; files that lose or change bytes while a study stands still."""
 
+import contextlib
 import os
 import random
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,6 +80,37 @@ def test_the_disk_of_mlflow_is_full(besiege: Besiege, disks: Callable[[Path, int
     disk.again("size=1g")
     assert siege.run() == 0, siege.out()
     siege.check("disk full for MLflow's database and artifacts", 1)
+
+
+def test_the_disk_of_mlflow_is_read_only(besiege: Besiege, disks: Callable[[Path, int], Disk], tmp_path: Path) -> None:
+    disk = disks(tmp_path / "disk", 2**20)
+    siege = besiege()
+    siege.tracking = f"sqlite:///{tmp_path}/disk/mlflow.db"
+    assert siege.run("--trials", "2") == 0, siege.out()
+    disk.again("ro")
+    assert siege.run() == 0, siege.out()
+    assert siege.out().count("the same command delivers everything later") == 1
+    assert "Traceback" not in siege.out()
+    disk.again("rw")
+    assert siege.run() == 0, siege.out()
+    assert "training" not in siege.out()
+    siege.check("MLflow's disk read-only", 1)
+
+
+def test_mlflow_has_another_schema(besiege: Besiege, tmp_path: Path) -> None:
+    siege = besiege()
+    siege.tracking = f"sqlite:///{tmp_path}/mlflow.db"
+    assert siege.run("--trials", "2") == 0, siege.out()
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        [(version,)] = database.execute("SELECT version_num FROM alembic_version").fetchall()
+        database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")  # MLflow 1.0's
+        database.commit()
+        assert siege.run() == 0, siege.out()
+        assert f"mlflow db upgrade 'sqlite:///{tmp_path}/mlflow.db'" in siege.out().replace("\n", "")
+        database.execute("UPDATE alembic_version SET version_num = ?", (version,))
+        database.commit()
+    assert siege.run() == 0, siege.out()
+    siege.check("MLflow's database of another version", 1)
 
 
 def test_the_disk_becomes_read_only(besiege: Besiege, disks: Callable[[Path, int], Disk]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import textwrap
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,39 +15,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
 ]
 Besiege = Callable[..., Any]
+Sabotage = Callable[[str], dict[str, str]]
 FAKETIME = next(Path("/usr/lib").glob("**/faketime/libfaketime.so.1"), None)
-# Python imports a module of this name in every process that finds it; it puts a fault into the trainer.
-FAULT = """
-import importlib.abc, importlib.util, sys
-
-class Fault(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def find_spec(self, name, path, target=None):
-        if name != "plml.trainer":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        self.inner, spec.loader = spec.loader, self
-        return spec
-
-    def create_module(self, spec):
-        return self.inner.create_module(spec)
-
-    def exec_module(self, module):
-        self.inner.exec_module(module)
-        true = module.Trainer.epochs
-{body}
-        module.Trainer.epochs = epochs
-
-sys.meta_path.insert(0, Fault())
-"""
-
-
-def with_fault(folder: Path, body: str) -> dict[str, str]:
-    """Return the environment in which ``epochs(self)`` of every trainer is replaced; ``true`` is the real one."""
-    folder.mkdir()
-    code = FAULT.format(body=textwrap.indent(textwrap.dedent(body), " " * 8))
-    (folder / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": str(folder)}
 
 
 def test_some_configurations_diverge(besiege: Besiege) -> None:
@@ -66,7 +35,7 @@ def test_some_configurations_diverge(besiege: Besiege) -> None:
     assert all("not finite" in reason or "loss is" in reason for reason in reasons)
 
 
-def test_an_exception_at_epoch_3_once(besiege: Besiege, tmp_path: Path) -> None:
+def test_an_exception_at_epoch_3_once(besiege: Besiege, sabotage: Sabotage) -> None:
     body = """
     def epochs(self):
         for report in true(self):
@@ -76,19 +45,19 @@ def test_an_exception_at_epoch_3_once(besiege: Besiege, tmp_path: Path) -> None:
                 raise RuntimeError("a fault that comes once")
             yield report
     """
-    siege = besiege(environment=with_fault(tmp_path / "fault", body))
+    siege = besiege(environment=sabotage(body))
     assert siege.run() == 0, siege.out()
     assert siege.out().count("a fault that comes once; it will be tried again") == siege.n_trials
     siege.check("exception at epoch 3, once a trial", siege.n_trials)
 
 
-def test_an_exception_whatever_the_configuration(besiege: Besiege, tmp_path: Path) -> None:
+def test_an_exception_whatever_the_configuration(besiege: Besiege, sabotage: Sabotage) -> None:
     body = """
     def epochs(self):
         raise RuntimeError("a fault that is always there")
         yield
     """
-    siege = besiege(changes={"n_trials": 1000, "failure_budget": 3}, environment=with_fault(tmp_path / "fault", body))
+    siege = besiege(changes={"n_trials": 1000, "failure_budget": 3}, environment=sabotage(body))
     assert siege.run() == 3, siege.out()
     assert siege.out().count("stopped: 3 trials failed in a row") == 1
     assert siege.out().count("a fault that is always there") < 40
@@ -100,14 +69,36 @@ def test_an_exception_whatever_the_configuration(besiege: Besiege, tmp_path: Pat
     siege.check("exception for every configuration", begun)
 
 
-def test_a_trial_that_returns_without_a_word(besiege: Besiege, tmp_path: Path) -> None:
+def test_the_driver_dies_before_it_hears_of_a_trials_end(besiege: Besiege, sabotage: Sabotage) -> None:
+    body = """
+    def epochs(self):
+        import psutil, time
+        for report in true(self):
+            once = self.files.path.parents[1] / "killed"
+            if report.final and not once.exists():
+                once.write_text(self.files.path.name)
+                driver = [p for p in psutil.Process().parents() if any("run.py" in part for part in p.cmdline())]
+                driver[-1].kill()
+                time.sleep(60)
+            yield report
+    """
+    siege = besiege(environment=sabotage(body))
+    assert siege.run() == -signal.SIGKILL
+    ended = siege.where.trial((siege.where.path / "killed").read_text())
+    files = {name: (ended / name).stat().st_mtime_ns for name in ("last.pt", "best.pt")}
+    assert siege.run() == 0, siege.out()
+    assert files == {name: (ended / name).stat().st_mtime_ns for name in files}  # told again, not trained again
+    siege.check("driver killed between a trial's end and its report", 1)
+
+
+def test_a_trial_that_returns_without_a_word(besiege: Besiege, sabotage: Sabotage) -> None:
     body = """
     def epochs(self):
         if "silent" not in str(self.files.path) and self.config.method["name"] == "role":
             return
         yield from true(self)
     """
-    siege = besiege(environment=with_fault(tmp_path / "fault", body))
+    siege = besiege(environment=sabotage(body))
     assert siege.run() == 0, siege.out()
     roles = sum(trial.user_attrs["values"]["method.name"] == "role" for trial in siege.study().trials)
     assert 0 < roles < siege.n_trials
@@ -117,7 +108,7 @@ def test_a_trial_that_returns_without_a_word(besiege: Besiege, tmp_path: Path) -
     siege.check("the same, tried again once mended", roles)
 
 
-def test_a_batch_that_memory_does_not_do_for(besiege: Besiege, tmp_path: Path) -> None:
+def test_a_batch_that_memory_does_not_do_for(besiege: Besiege, sabotage: Sabotage) -> None:
     """The process of a trial with large batches may take 40 MiB more than it has: what torch asks for is refused."""
     body = """
     def epochs(self):
@@ -138,7 +129,7 @@ def test_a_batch_that_memory_does_not_do_for(besiege: Besiege, tmp_path: Path) -
             "base": {**besiege.study["base"], "method": "an"},
             "search_space": sizes, "sampler": {"name": "grid"}, "n_trials": 4,
         },
-        environment=with_fault(tmp_path / "fault", body),
+        environment=sabotage(body),
     )  # fmt: skip
     assert siege.run() == 0, siege.out()
     siege.check("out of memory", 2, {"COMPLETE": 2, "PRUNED": 2})
