@@ -161,10 +161,11 @@ def read_leaderboard(study: Study, folder: Path) -> Leaderboard:
         study: the ledger.
         folder: the study's folder, with run folders in ``trials/KEY``.
     """
-    spec = study.user_attrs.get("spec", {})
+    attrs = study.user_attrs  # once: Optuna copies all of it each time, and it grows with the trials
+    spec = attrs.get("spec") or {}
     space = spec.get("search_space", {}).values()
     maximize = study.direction == StudyDirection.MAXIMIZE
-    rows = [_row(study, folder, trial) for trial in counted_trials(study)]
+    rows = [_row(trial, folder, attrs, maximize=maximize) for trial in counted_trials(study)]
     sign = -1.0 if maximize else 1.0
     rows.sort(key=lambda row: (_ORDER[row.state], row.objective is None, sign * (row.objective or 0.0), row.number))
     return Leaderboard(
@@ -177,12 +178,12 @@ def read_leaderboard(study: Study, folder: Path) -> Leaderboard:
     )
 
 
-def _row(study: Study, folder: Path, trial: FrozenTrial) -> Row:
+def _row(trial: FrozenTrial, folder: Path, study_attrs: Mapping[str, Any], *, maximize: bool) -> Row:
     attrs = trial.user_attrs
     trial_folder = folder / "trials" / attrs["key"]
-    seeds = (study.user_attrs.get("spec") or {}).get("seeds") or []
+    seeds = (study_attrs.get("spec") or {}).get("seeds") or []
     run_folder = trial_folder / f"seed_{seeds[0]}" if seeds else trial_folder
-    noted = study.user_attrs.get(f"note {attrs['key']}", {}).get("run") or {}
+    noted = study_attrs.get(f"note {attrs['key']}", {}).get("run") or {}
     state = state_of(trial)
     reports = read_reports(trial_folder)
     metrics = reports[-1][1] if reports else {}
@@ -192,7 +193,7 @@ def _row(study: Study, folder: Path, trial: FrozenTrial) -> Row:
         number=trial.number,
         state=state,
         reason="" if state == "COMPLETE" else attrs.get("reason", "").replace("_", " "),
-        objective=_objective(study, trial),
+        objective=_objective(trial, maximize=maximize),
         values=attrs.get("values", {}),
         config=_config(run_folder / "config.yaml"),
         metrics=metrics,
@@ -203,13 +204,13 @@ def _row(study: Study, folder: Path, trial: FrozenTrial) -> Row:
     )
 
 
-def _objective(study: Study, trial: FrozenTrial) -> float | None:
+def _objective(trial: FrozenTrial, *, maximize: bool) -> float | None:
     if trial.state == TrialState.COMPLETE and trial.value is not None:
         return trial.value
     told = trial.intermediate_values.values()
     if not told:
         return None
-    return max(told) if study.direction == StudyDirection.MAXIMIZE else min(told)
+    return max(told) if maximize else min(told)
 
 
 def _config(file: Path) -> TrainConfig | None:

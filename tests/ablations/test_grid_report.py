@@ -1,13 +1,16 @@
 """The files of a grid: full precision in CSV, the same figures in Markdown, nothing left of an earlier state."""
 
 import csv
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from ablations.best_of_k import best_of_k
 from ablations.figures import draw_best_of_k, draw_class_differences, draw_interaction
@@ -15,7 +18,9 @@ from ablations.interval_figure import draw_intervals
 from ablations.outcome import GridOutcome
 from ablations.rank_figure import draw_critical_difference
 from ablations.report import write_report, write_summary
+from ablations.significance import T_TESTS, TestName
 from ablations.summary import GridSummary, summarise
+from ablations.terminal_table import render
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +114,47 @@ def test_a_grid_without_any_run_says_so(two_factors: GridOutcome, tmp_path: Path
     files = write_report(empty, tmp_path)
     assert {file.name for file in files} == {"report.md", "cells.csv", "runs.csv", "table.tex"}
     assert "No run is finished." in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("test", get_args(TestName))
+def test_runs_that_are_all_alike_and_a_cell_without_any(
+    make_grid: Callable[..., GridOutcome], tmp_path: Path, test: str
+) -> None:
+    pairs = [(seed, 0) for seed in range(3)]
+    alike = {name: dict.fromkeys(pairs, figure) for name, figure in (("a", 50.0), ("b", 51.0), ("same", 50.0))}
+    outcome = make_grid({**alike, "none": {}})
+    files = write_report(outcome, tmp_path, test=test)
+    # Three signs are alike one time in four; a t test has no variance to measure a difference by.
+    p, p_holm, verdict = ("-", "-", "not tested") if test in T_TESTS else ("0.250", "0.500", "not significant")
+    report = (tmp_path / "report.md").read_text()
+    exact = "[{0}, {0}]".format
+    table = {line.split(" | ")[1]: line[2:-2].split(" | ") for line in report.splitlines() if line.startswith("| ")}
+    plain = ["3 (3 x 1)", "50.00 ± 0.00", exact("50.00"), "-"]
+    assert table["a"] == ["2", "a", *plain, *"-----", "baseline"]
+    assert table["same"] == ["2", "same", *plain, "+0.00", exact("+0.00"), "-", "1.000", "1.000", "not significant"]
+    above = ["+1.00", exact("+1.00"), "-", p, p_holm, verdict]
+    assert table["b"] == ["1", "b", "3 (3 x 1)", "51.00 ± 0.00", exact("51.00"), "-", *above]
+    assert table["none"] == ["-", "none", "0 of 3", *"--------", "incomplete"]
+    assert "Not complete: none." in report
+
+    tex = {line.split(" & ")[0]: line for line in (tmp_path / "table.tex").read_text().splitlines() if " & " in line}
+    assert r"\textbf{51.00} {\scriptsize$\pm$0.00}" in tex["b"]
+    assert tex["b"].endswith(rf"& {p_holm} \\")
+    assert tex["same"].endswith(r"& 1.000 \\")
+    assert tex["none"] == r"none & 0 of 3$^{\ast}$ & - & - & - & - &  \\"
+
+    csv_of = {row["cell"]: row for row in rows(tmp_path / "cells.csv")}
+    assert [csv_of[name]["std"] for name in ("a", "b", "same", "none")] == ["0.0", "0.0", "0.0", ""]
+    assert [csv_of[name]["p"] for name in ("b", "same")] == ["" if p == "-" else "0.25", "1.0"]
+
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(render(summarise(outcome, test=test)))
+    shown = capture.get()
+    empty = next(line.split() for line in shown.splitlines() if line.split()[:1] == ["none"])
+    assert empty == ["none", "0", "of", "3", "-", "-", "incomplete"]
+    words = shown + "".join(file.read_text() for file in files if file.suffix != ".png")
+    assert not re.search(r"\b(nan|inf)\b", words, re.IGNORECASE)
 
 
 def test_names_with_bars_do_not_break_the_markdown_table(make_grid: Callable[..., GridOutcome], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -241,6 +242,37 @@ def test_more_seeds_train_only_what_is_new_and_reports_need_no_training(finished
     assert trained(folder).items() >= before.items()
 
 
+def test_a_run_that_is_gone_from_the_store_is_trained_again_alone(finished: tuple[Path, str]) -> None:
+    from mlflow import MlflowClient
+
+    folder, _ = finished
+    before, store = {run.data.tags["plml.run"]: run for run in mlflow_runs(folder, "run")}, trained(folder)
+    row = next(r for r in rows(folder, "runs.csv") if (Path(r["folder"]) / "result.json").stat().st_nlink == 1)
+    gone = Path(row["folder"])  # no search has it, so it cannot be taken from there
+    shutil.rmtree(gone)
+    left = {file: file.stat().st_mtime_ns for file in gone.parent.rglob("*") if file.is_file()}
+    code, out = run(folder, "--grid", "mine.yaml")
+    assert code == 0, out
+    assert "15 of 16 runs are done already" in out
+    assert "[1/1]" in out
+    now = {file: file.stat().st_mtime_ns for file in gone.parent.rglob("*") if file.is_file()}
+    assert now.keys() - left.keys() == {file for file in gone.rglob("*") if file.is_file()} != set()
+    assert now.items() >= left.items()
+    assert trained(folder).keys() == store.keys()
+    [again] = [r for r in rows(folder, "runs.csv") if r["folder"] == row["folder"]]
+    assert float(again["test/mAP"]) == pytest.approx(float(row["test/mAP"]), rel=1e-6)
+    after = {run.data.tags["plml.run"]: run for run in mlflow_runs(folder, "run")}
+    assert len(mlflow_runs(folder, "run")) == len(after) == 16
+    assert {name: run.info.run_id for name, run in after.items()} == {n: run.info.run_id for n, run in before.items()}
+    assert after[gone.name].info.status == "FINISHED"
+    assert after[gone.name].data.tags["plml.state"] == "COMPLETE"
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/results/mlflow.db")
+    history = client.get_metric_history(after[gone.name].info.run_id, "val/mAP")
+    assert sorted(point.step for point in history) == [0, 1]
+    assert len(mlflow_runs(folder, "cell")) == 4
+    assert len(mlflow_runs(folder, "grid")) == 1
+
+
 def test_an_interrupted_grid_goes_on(tmp_path: Path) -> None:
     base = {**GRID["base"], "mode": "end_to_end", "epochs": 3, "data": {**GRID["base"]["data"]}}
     factors = {"method.name": ["an", "role"]}
@@ -304,6 +336,20 @@ def test_runs_that_fail_are_told_and_tried_again(tmp_path: Path) -> None:
     assert cells["lr=1e+30"]["mean"] == ""
     states = {run.data.tags["plml.cell"]: run.info.status for run in mlflow_runs(tmp_path, "run")}
     assert states == {"lr=0.01": "FINISHED", "lr=1e+30": "FAILED"}
+
+
+def test_a_grid_in_which_everything_fails_has_its_own_exit_code_and_one_reason(tmp_path: Path) -> None:
+    base = {**GRID["base"], "mode": "end_to_end", "optim": {"name": "sgd", "lr": 1e30}}
+    write(tmp_path, base=base, tune_per_cell=None, factors={"method.name": ["an", "role"]}, baseline={}, seeds=[0])
+    code, out = run(tmp_path, "--grid", "mine.yaml")
+    assert code == 3, out
+    told = out[out.index("4 runs failed") :]  # the lines above are those of the runs
+    assert told.count("diverged: the training loss is") == 1
+    assert "stopped after 0 of 4 runs" in told
+    assert "Traceback" not in out
+    assert trained(tmp_path) == {}
+    assert not (tmp_path / "results" / "ablations" / "mine" / "report.md").exists()
+    assert [each.info.status for each in mlflow_runs(tmp_path, "run")] == ["FAILED"] * 4
 
 
 def test_choosing_by_clean_labels_is_stamped_everywhere(finished: tuple[Path, str]) -> None:
