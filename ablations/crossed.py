@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pair = tuple[int, int]
-_NEGLIGIBLE = 1e-24  # of the figures' size squared: what rounding leaves of a variance that is 0
+NEGLIGIBLE = 1e-24  # of the figures' size squared: what rounding leaves of a variance that is 0
 _SMALLEST_TAIL = 1e-100  # quantiles beyond overflow
 
 
@@ -107,7 +107,7 @@ def crossed(figures: Mapping[Pair, float]) -> Crossed:
     if not figures:
         raise ValueError("no figures to take the mean of")
     values = np.array(list(figures.values()), dtype=float)
-    floor = _NEGLIGIBLE * float(np.max(np.abs(values))) ** 2
+    floor = NEGLIGIBLE * float(np.max(np.abs(values))) ** 2
     seeds, draws = (sorted({pair[place] for pair in figures}) for place in (0, 1))
     mean, n = float(values.mean()), len(values)
     if n == 1:

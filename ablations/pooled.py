@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablations.crossed import Crossed, Pair
+from ablations.crossed import NEGLIGIBLE, Crossed, Pair
 
 
 def pooled(cells: Sequence[dict[Pair, float]], mean: float) -> Crossed | None:
@@ -38,11 +38,16 @@ def pooled(cells: Sequence[dict[Pair, float]], mean: float) -> Crossed | None:
     left -= left.mean(axis=(1, 2), keepdims=True)
     by_seed, by_draw = left.mean(axis=2, keepdims=True), left.mean(axis=1, keepdims=True)
     c, s, d = (size - 1 for size in left.shape)
-    parts = [(_variance(by_seed, c * s) / len(seeds), c * s), (_variance(by_draw, c * d) / len(draws), c * d)]
-    residual = _variance(left - by_seed - by_draw, c * s * d) / len(pairs)
+    floor = NEGLIGIBLE * float(np.max(np.abs(figures))) ** 2
+    parts = [
+        (_variance(by_seed, c * s, floor) / len(seeds), c * s),
+        (_variance(by_draw, c * d, floor) / len(draws), c * d),
+    ]
+    residual = _variance(left - by_seed - by_draw, c * s * d, floor) / len(pairs)
     kept = tuple((2 * variance, freedom) for variance, freedom in parts if freedom)
     return Crossed(mean, len(pairs), len(seeds), len(draws), kept, 2 * residual) if kept else None
 
 
-def _variance(effects: NDArray[Any], freedom: int) -> float:
-    return float((effects**2).sum() / freedom) if freedom else 0.0
+def _variance(effects: NDArray[Any], freedom: int, floor: float) -> float:
+    variance = float((effects**2).sum() / freedom) if freedom else 0.0
+    return variance if variance > floor else 0.0

@@ -108,7 +108,8 @@ def _verdict(best: CellSummary) -> str:
     if difference is None:
         return ""
     if difference.p_holm is None:
-        return f", {difference.mean:+.2f} points from the baseline, which cannot be tested with so few pairs"
+        why = " with so few pairs" if difference.n == 1 else ": every pair differs by as much"
+        return f", {difference.mean:+.2f} points from the baseline, which cannot be tested{why}"
     if difference.significant:
         return f", significantly above the baseline ({difference.mean:+.2f} points, p {_compared(difference.p_holm)})"
     return f", {difference.mean:+.2f} points from the baseline, which may be luck (p {_compared(difference.p_holm)})"

@@ -143,8 +143,10 @@ def show(samples: list[Sample], folder: Path, options: argparse.Namespace) -> No
     rate, ideal = steady / (last - first), options.gpus / (options.epochs * options.epoch_s)
     inside = [sample for sample in samples if options.gpus < sample.trials < options.trials - options.gpus]
     busy = (inside[-1].cpu_s - inside[0].cpu_s) / (inside[-1].seconds - inside[0].seconds)
+    workers = {file.read_text() for file in (folder / "s" / "trials").glob("*/worker.txt")}
     for text in (
         f"{len(lines)} trials, {options.gpus} at once; first began to last ended {ends[-1] - min(begins):.0f} s",
+        f"workers that trained them: {len(workers)}",
         f"steady: {3600 * rate:.0f} trials an hour, {100 * rate / ideal:.1f} % of {3600 * ideal:.0f} without a driver",
         f"a trial takes {statistics.median(durations):.1f} s (computes {options.epochs * options.epoch_s:.1f} s)",
         f"reports: {rate * options.epochs:.1f} a second; driver busy {100 * busy:.0f} % of a core",

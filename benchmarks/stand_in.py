@@ -21,6 +21,7 @@ def stand_in(config: dict[str, Any], site: object) -> None:
     task = config["task"]
     folder, epochs, epoch_s = Path(task["folder"]), task["tree"]["epochs"], float(os.environ["PLML_STAND_IN_S"])
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "worker.txt").write_text(str(os.getpid()))
     draw = random.Random(task["key"])  # noqa: S311 # nosec B311 - figures that look like figures
     best = 0.0
     for epoch in range(epochs):

@@ -29,6 +29,7 @@ class PrunerScheduler(FIFOScheduler):
     def __init__(self, source: TrialSource, stopper: Stopper) -> None:
         super().__init__()
         self.source, self.stopper = source, stopper
+        self._added: list[Trial] = []  # since it was asked last; nothing was started for them yet
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Accept whatever Tune passes on."""
@@ -39,11 +40,22 @@ class PrunerScheduler(FIFOScheduler):
         """Tune pickles it beside its results; nobody reads that file."""
         return {}
 
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+        """Remember that a trial is new."""
+        super().on_trial_add(tune_controller, trial)
+        self._added.append(trial)
+
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
-        """Return the next trial that waits, unless everything is to stop."""
+        """Return a trial that waits, a new one first, unless everything is to stop.
+
+        A worker that has become free goes to the trial that is returned. If that is one whose own worker is being
+        started, Tune kills the start: where trials end faster than workers start, most never would.
+        """
         if self.stopper.asked():
             return None
-        found: Trial | None = super().choose_trial_to_run(tune_controller)
+        added, self._added = self._added, []
+        fresh = next((trial for trial in added if trial.status == Trial.PENDING), None)
+        found: Trial | None = fresh or super().choose_trial_to_run(tune_controller)
         return found
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:

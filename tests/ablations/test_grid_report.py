@@ -136,6 +136,7 @@ def test_runs_that_are_all_alike_and_a_cell_without_any(
     assert table["b"] == ["1", "b", "3 (3 x 1)", "51.00 ± 0.00", exact("51.00"), "-", *above]
     assert table["none"] == ["-", "none", "0 of 3", *"--------", "incomplete"]
     assert "Not complete: none." in report
+    assert ("cannot be tested: every pair differs by as much" in report) == (test in T_TESTS)
 
     tex = {line.split(" & ")[0]: line for line in (tmp_path / "table.tex").read_text().splitlines() if " & " in line}
     assert r"\textbf{51.00} {\scriptsize$\pm$0.00}" in tex["b"]

@@ -64,6 +64,16 @@ def test_what_cannot_be_pooled() -> None:
     assert pooled([{(0, 0): 1.0}, {(0, 0): 2.0}], 1.0) is None
 
 
+@pytest.mark.parametrize("draws", [1, 2])
+def test_what_rounding_leaves_is_no_variance(draws: int) -> None:
+    pairs = list(product(range(3), range(draws)))
+    cells = [dict.fromkeys(pairs, figure) for figure in (65.0, 33.0, 65.0)]  # whose mean is no binary fraction
+    found = pooled(cells, -32.0)
+    assert found is not None
+    assert found.p_value() is None
+    assert found.interval() == (-32.0, -32.0)
+
+
 def test_level_and_power_with_two_draws() -> None:
     generator = np.random.default_rng(3)
 
