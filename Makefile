@@ -27,7 +27,7 @@ test-cluster: $(READY)
 	$(BIN)/pytest -q -m cluster
 
 chaos: $(READY)
-	$(BIN)/pytest -q -m chaos
+	$(BIN)/pytest -q -n 2 --dist loadfile --max-worker-restart 0 -m chaos tests tests/chaos
 
 test-browser: $(READY)
 	$(BIN)/pytest -q -m browser

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ from filelock import FileLock
 
 from plml.config import TrainConfig, make_config
 from plml.data.bundle import Bundle
-from plml.data.load import load_bundle
+from plml.data.shared import SharedBundles
 from plml.device import pick_device
 from plml.distributed import ALONE, Group
 from plml.errors import ConfigError, DamagedError, DataError, DivergenceError, PlmlError, nearest
@@ -37,6 +36,7 @@ from tune.repeats import Repeats
 Outcome = Literal["running", "complete", "diverged", "out_of_memory", "rejected", "broken", "storage"]
 LOCK_TIMEOUT_S = 120.0  # a worker of a driver that was killed lives on for a moment
 SECOND_TRY_S = 2.0  # GPU memory of a trial that was stopped is free only after a moment
+_BUNDLES = SharedBundles(most=2)
 
 
 @dataclass(frozen=True)
@@ -203,22 +203,7 @@ def open_trainer(config: TrainConfig, folder: Path, *, keep_epochs: bool = False
 
 def cached_bundle(config: TrainConfig) -> Bundle:
     """Return the data of a configuration, shared by all trials of this process that read the same."""
-    tree = config.tree()
-    names = {"data", "mode"} | (set() if config.mode == "end_to_end" else {"model", "device"})
-    return _bundle(_DataOf(json.dumps({name: tree[name] for name in names}, sort_keys=True), config))
-
-
-@dataclass(frozen=True)
-class _DataOf:
-    """A configuration, of which only that counts which decides what is read."""
-
-    key: str
-    config: TrainConfig = field(compare=False)
-
-
-@lru_cache(maxsize=2)
-def _bundle(data: _DataOf) -> Bundle:
-    return load_bundle(data.config, device=pick_device(data.config.device))
+    return _BUNDLES.read(config, pick_device(config.device))
 
 
 def running_best(task: Task, best: list[tuple[int, float]], report: EpochReport) -> tuple[int, float]:

@@ -1,6 +1,5 @@
 """What a follower does: open the runs that the leader opens, and train an epoch when it is told to."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 
 from plml.config import TrainConfig, make_config
 from plml.data.bundle import Bundle
-from plml.data.load import load_bundle
+from plml.data.shared import SharedBundles
 from plml.distributed.device_group import DeviceGroup
 from plml.distributed.followed_folder import FollowedFolder
 from plml.report import EpochReport
@@ -52,23 +51,16 @@ def follow(
     answer("started")
     group.join(folder / "store")
     runs: list[Iterator[EpochReport]] = []
-    bundles: dict[str, Bundle] = {}  # seeds of one trial train on the same data
-
-    def read(config: TrainConfig) -> Bundle:
-        tree = config.tree()
-        key = json.dumps([tree["data"], tree["mode"], None if config.mode == "end_to_end" else tree["model"]])
-        if key not in bundles:
-            bundles[key] = load_bundle(config, device=device)
-        return bundles[key]
-
+    bundles = SharedBundles(most=2)  # seeds of one trial train on the same data
     while True:
         command = next_command()
         if command["do"] == "open":
             config = make_config(command["config"])
             features = None
             if config.mode == "linear_init":
-                features = read(config.model_copy(update={"mode": "linear", "linear_init": None}))
-            trainer = Trainer(config, read(config), Path(command["folder"]), stage_bundle=features, group=group)
+                features = bundles.read(config.model_copy(update={"mode": "linear", "linear_init": None}), device)
+            bundle = bundles.read(config, device)
+            trainer = Trainer(config, bundle, Path(command["folder"]), stage_bundle=features, group=group)
             runs.append(trainer.epochs())
         else:
             next(runs[command["run"]])

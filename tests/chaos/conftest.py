@@ -77,6 +77,17 @@ sys.meta_path.insert(0, Fault())
 """
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send a worker's part of the table to the process that prints it."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["faults"] = ROWS
+
+
+def pytest_testnodedown(node: Any) -> None:
+    """Take the part of a worker that has ended."""
+    ROWS.extend(tuple(row) for row in getattr(node, "workeroutput", {}).get("faults", []))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was done to studies, and what became of them."""
     if not ROWS:
