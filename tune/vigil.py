@@ -75,10 +75,22 @@ class Vigil(Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note that things go on."""
-        del iteration, trials, trial, info
+        del iteration, trials, info
         self._relaunch.note_progress()
+        _forget_statistics(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Let go of what nobody reads."""
+        del iteration, trials, info
+        _forget_statistics(trial)
 
     def _news_of(self, trial: Trial) -> tuple[object, float]:
         sign = [last_beat(folder) for folder in self.source.folders(trial.trial_id)]
         before = self._seen.get(trial.trial_id)
         return before if before is not None and before[0] == sign else (sign, self._watched)
+
+
+def _forget_statistics(trial: Trial) -> None:
+    """Empty Tune's running means of each figure: it keeps trials to the end, and half of one is this."""
+    trial.metric_analysis.clear()
+    trial.metric_n_steps.clear()
