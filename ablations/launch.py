@@ -147,6 +147,20 @@ def _verdict(plans: Sequence[CellPlan], failures: dict[str, str], command: str, 
         console.print(f"[red]{len(failures)} runs failed[/red]; the same command tries them again")
         for detail in list(dict.fromkeys(failures.values()))[:5]:
             console.print(f"  {escape(detail)}", soft_wrap=True)
+    from tune.records import failures as reasons_of
+
+    barren = [plan for plan in plans if plan.barren]
+    for plan in barren:
+        found = plan.search.trials if plan.search is not None else ()
+        console.print(
+            f"[red]cell '{escape(plan.cell.label)}' has no runs[/red]: of the {len(found)} trials of its search none "
+            "trained to its end",
+            soft_wrap=True,
+        )
+        for detail, count in reasons_of(found).most_common(3):
+            console.print(f"  {count} x {escape(detail)}", soft_wrap=True)
+    if not interrupted and not failures and done + sum(plan.planned for plan in barren) == planned:
+        return DONE if done else FAILED  # the same command would train nothing
     why = "interrupted" if interrupted else "stopped"
     console.print(f"[yellow]{why} after {done} of {planned} runs; nothing is lost. To continue:[/yellow]")
     console.print(f"  {escape(command)}", soft_wrap=True)

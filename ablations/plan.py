@@ -57,6 +57,11 @@ class CellPlan:
         """Whether its search is still to be made."""
         return self.search is not None and not self.search.ended
 
+    @property
+    def barren(self) -> bool:
+        """Whether its search has ended and found nothing that can be trained."""
+        return self.search is not None and self.search.ended and not self.runs
+
 
 def plan_cells(grid: Grid, store: Store) -> list[CellPlan]:
     """Return every cell with its search and the runs that are known.

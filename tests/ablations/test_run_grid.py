@@ -352,6 +352,22 @@ def test_a_grid_in_which_everything_fails_has_its_own_exit_code_and_one_reason(t
     assert [each.info.status for each in mlflow_runs(tmp_path, "run")] == ["FAILED"] * 4
 
 
+def test_searches_that_find_nothing_say_why_and_do_not_ask_to_be_continued(tmp_path: Path) -> None:
+    rates = {"optim.lr": {"type": "categorical", "choices": [1e29, 1e30]}}
+    base = {**GRID["base"], "mode": "end_to_end", "optim": {"name": "sgd"}}
+    write(
+        tmp_path, base=base, factors={"method.name": ["an", "bce"]}, baseline={}, seeds=[0], label_draws=[1200],
+        tune_per_cell={"n_trials": 2, "search_space": rates},
+    )  # fmt: skip
+    for _ in range(2):
+        code, out = run(tmp_path, "--grid", "mine.yaml")
+        assert code == 3, out
+        assert out.count("has no runs: of the 2 trials of its search none trained to its end") == 2
+        assert out.count("1 x diverged: the training loss is nan") == 4
+        assert "To continue" not in out
+        assert "Traceback" not in out
+
+
 def test_choosing_by_clean_labels_is_stamped_everywhere(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     code, out = run(
