@@ -1,5 +1,6 @@
 """Calls that end in time, and what to tell the user when they go wrong."""
 
+import re
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -35,4 +36,7 @@ def reason(error: BaseException, uri: str) -> str:
         return f"its schema is of another MLflow version; back the database up, then type: mlflow db upgrade '{uri}'"
     if isinstance(error, ModuleNotFoundError) and "psycopg" in text:
         return f"{text}; install plml[postgresql] and begin the URI with postgresql+psycopg2://"
+    # SQLAlchemy wraps what the database says in its own advice, and adds the statement.
+    if found := re.search(r"\((?:sqlite3|psycopg2?)\.[\w.]+\) (.+?)(?: \[SQL:| \(Background on|$)", text):
+        text = found[1]
     return text if len(text) <= 300 else f"{text[:300]} ..."

@@ -1,5 +1,6 @@
 """The MLflow client: imported late and quietly, and the few things that are written and read through it."""
 
+import logging
 import math
 import os
 import warnings
@@ -33,6 +34,8 @@ def import_mlflow(uri: str, timeout_s: float) -> None:
 
         if not uri.startswith("http"):
             import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+    # It prints what it raises, with the traceback; whoever catches it says it in a line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def connect(uri: str) -> "MlflowClient":

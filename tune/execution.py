@@ -183,7 +183,7 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    for package in ("ray.tune", "ray.air"):  # a worker that dies is told in one line, not in forty
+    for package in ("ray.tune", "ray.air", "ray.train"):  # a worker that dies is told in one line, not in forty
         logging.getLogger(package).setLevel(logging.CRITICAL)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}

@@ -1,5 +1,6 @@
 """Tracking against real stores: a SQLite file and an MLflow server that is started, killed and started again here."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -416,6 +417,21 @@ def test_errors_name_store_and_way_out(tmp_path: Path) -> None:
     broken = Tracker(f"sqlite:///{tmp_path}/broken.db")
     with pytest.raises(TrackingError, match=r"could not open experiment 'plml/x' at sqlite:.*not a database"):
         broken.open_experiment("plml/x")
+
+
+def test_what_a_database_says_is_told_in_a_line_and_printed_by_nobody(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mlflow.db"
+    tracker = Tracker(f"sqlite:///{file}")
+    run = tracker.create_run(tracker.open_experiment("e"), "r", params={}, tags={})
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("CREATE TRIGGER no BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'disk of stone'); END")
+        database.commit()
+    with pytest.raises(TrackingError) as error:
+        tracker.end_run(run, "FINISHED")
+    assert str(error.value) == f"could not end run {run} at sqlite:///{file}: disk of stone"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_another_schema_version_says_how_to_upgrade(sqlite: Tracker, tmp_path: Path) -> None:
