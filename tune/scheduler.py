@@ -61,8 +61,9 @@ class PrunerScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """Note what Ray says of a worker that is gone, before the searcher is told that it is."""
         del tune_controller
-        error = error_of(trial)
-        if error.startswith("OutOfMemoryError") or "running low on memory" in error:
+        text = error_text(trial)
+        error = " ".join(text.rpartition("ray.exceptions.")[2].split())
+        if "OutOfMemoryError" in text or "running low on memory" in text:
             self.source.on_loss(trial.trial_id, "the machine ran out of memory")
         elif (machine := machine_that_died(trial)) is not None:
             self.source.on_loss(trial.trial_id, f"machine {machine} is gone", spared=True)
@@ -79,16 +80,15 @@ class PrunerScheduler(FIFOScheduler):
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
 
-def error_of(trial: Trial) -> str:
-    """Return Ray's error that ended a worker, name first, in one line; empty if Ray did not say.
+def error_text(trial: Trial) -> str:
+    """Return what Ray says of the error that ended a worker, its traceback if it has one; empty if it said nothing.
 
     Tune's own function looks where the file is not yet.
     """
     file = trial.error_file
     if file is None or not Path(file).is_file():
         return ""
-    text = Path(file).read_text(encoding="utf-8", errors="replace")
-    return " ".join(text.rpartition("ray.exceptions.")[2].split()) if "ray.exceptions." in text else ""
+    return Path(file).read_text(encoding="utf-8", errors="replace")
 
 
 def machine_that_died(trial: Trial) -> str | None:
