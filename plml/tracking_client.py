@@ -25,6 +25,7 @@ def import_mlflow(uri: str, timeout_s: float) -> None:
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines for every run that ends
     }
     for key, value in defaults.items():
         os.environ.setdefault(key, value)

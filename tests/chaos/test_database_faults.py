@@ -67,7 +67,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     if program is None:
         pytest.skip("PostgreSQL is not installed (apt install postgresql)")
     folder = tmp_path_factory.mktemp("postgres")
-    for parent in [folder, *folder.parents][:3]:
+    for parent in [folder, *folder.parents][:4]:
         parent.chmod(0o755)  # its own user walks through
     server = Postgres(folder / "own", Path(program).parent)
     yield server
