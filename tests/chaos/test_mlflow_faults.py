@@ -105,6 +105,7 @@ class Relay(BaseHTTPRequestHandler):
         behind.request(self.command, self.path, body, dict(self.headers))
         answer = behind.getresponse()
         content = answer.read()
+        behind.close()
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):
@@ -175,3 +176,4 @@ def test_the_server_is_slow_or_answers_errors(
     assert error is None or proxy.refused > 0
     siege.check(f"MLflow server: {fault}", 1)
     proxy.shutdown()
+    proxy.server_close()
