@@ -188,7 +188,7 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if address:
-        from tune.following import nodes_now, plan_for
+        from tune.nodes import nodes_now, plan_for
 
         with joined(address, **common):
             yield plan_for(resources, nodes_now())

@@ -1,10 +1,16 @@
 """How many trials fit on machines, each of them on one."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from plml.errors import ConfigError
-from tune.following import Node, plan_for
+from tune.nodes import Node, plan_for
 from tune.study_file import ResourcesConfig
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -37,3 +43,9 @@ def test_each_trial_is_on_one_machine(cpu: int, gpu: float, nodes: list[Node], c
 def test_no_machine_has_enough(cpu: int, gpu: float, rule: str) -> None:
     with pytest.raises(ConfigError, match=rule):
         plan_for(ResourcesConfig(cpu=cpu, gpu=gpu), [Node(4, 0), Node(3, 1), Node(1, 1)])
+
+
+def test_joining_a_cluster_does_not_import_tune() -> None:
+    """Another thread imports it at that time; two that do find modules half made."""
+    code = "import sys, ray, tune.execution, tune.nodes, tune.shipping, tune.starting; print('ray.tune' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).strip() == "False"
