@@ -8,6 +8,7 @@ import yaml
 from fuzz_targets import image_bytes, photos, write
 from rich.console import Console
 
+from plml.data.shared import SharedBundles
 from tune.folders import StudyFolder
 from tune.image_changes import tell_changes, watch_images
 from tune.ledger import Ledger
@@ -70,7 +71,7 @@ def test_between_launches_sizes_are_compared(study: Path) -> None:
     assert "the image files of this study are not those that it began with" in said(changed)
 
 
-def test_a_trial_that_meets_an_unreadable_image_says_which(study: Path) -> None:
+def test_a_trial_that_meets_an_unreadable_image_says_which(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two trials: the second one is over with a reason, and does not learn from something else."""
     config = load_study(study).base
     task = Task(tree=config.tree(), folder=str(study.parent / "run_1"))
@@ -78,9 +79,7 @@ def test_a_trial_that_meets_an_unreadable_image_says_which(study: Path) -> None:
     run_task(task, told.append)
     assert [report.outcome for report in told] == ["complete"]
     (study.parent / "data" / NAMES[7]).write_bytes(b"junk")
-    from tune.trainable import _bundle
-
-    _bundle.cache_clear()  # as in a process that starts now
+    monkeypatch.setattr("tune.trainable._BUNDLES", SharedBundles(most=2))  # as in a process that starts now
     run_task(Task(tree=config.tree(), folder=str(study.parent / "run_2")), told.append)
     assert told[-1].outcome == "rejected"
     assert str(study.parent / "data" / NAMES[7]) in told[-1].detail

@@ -326,8 +326,8 @@ def too_small(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
 
 
 def test_memory_that_does_not_do_for_all_does_for_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks = [task_of(tmp_path, key, seed=seed) for seed, key in enumerate("abcde")]
-    late = task_of(tmp_path, "late", seed=9)
+    tasks = [task_of(tmp_path, key, optim__lr=0.01 * (1 + place)) for place, key in enumerate("abcde")]
+    late = task_of(tmp_path, "late", optim__lr=0.09)
     with monkeypatch.context() as context:
         sizes = too_small(context, most=2)
         driver = train(tasks, {1: Orders(start=[late])})
