@@ -2,11 +2,6 @@
 
 Every run that was scored on the same test images meets the same resamples, so differences between cells are paired
 image by image. This says nothing about other seeds or label draws; :mod:`ablations.crossed` does.
-
-mAP of a resample is too high on average: an image that was drawn twice stands right above itself. Percentiles of
-resamples are therefore off; the interval here corrects their bias by the share of resamples below the mAP itself
-(Efron, Canadian Journal of Statistics 9, 1981). An acceleration on top of it (BCa) changed nothing
-(``docs/statistics.md``).
 """
 
 import hashlib
@@ -18,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablations.outcome import CellOutcome, RunOutcome, paired_runs
-from ablations.weighted_precision import weighted_mean_average_precision
-from plml.errors import DataError
-from plml.stored_runs import read_scores
+from plml.image_resamples import RESAMPLES, resample_weights
+from plml.stored_runs import read_test_scores
+from plml.weighted_precision import weighted_mean_average_precision
 
-RESAMPLES = 1000
 Array = NDArray[Any]
 
 
@@ -66,7 +60,7 @@ class ImageBootstrap:
     def _scored(self, run: RunOutcome) -> tuple[bytes, Array] | None:
         """Return the digest of a run's test labels, and its mAP (1 + R,); computed once."""
         if run.folder not in self._of_run:
-            read = read_test_scores(run)
+            read = read_test_scores(run.folder)
             if read is not None:
                 scores, labels = read
                 digest = hashlib.sha256(repr(labels.shape).encode() + labels.tobytes()).digest()
@@ -77,43 +71,5 @@ class ImageBootstrap:
     def weights(self, images: int) -> Array:
         """Return how often each image counts: once, and as often as each resample has it, (N, 1 + R) float32."""
         if images not in self._weights:
-            generator = np.random.default_rng(self.seed)
-            counts = np.ones((images, 1 + self.resamples), dtype=np.float32)
-            for column in range(1, 1 + self.resamples):
-                counts[:, column] = np.bincount(generator.integers(0, images, images), minlength=images)
-            self._weights[images] = counts
+            self._weights[images] = resample_weights(images, self.resamples, self.seed)
         return self._weights[images]
-
-
-def read_test_scores(run: RunOutcome) -> tuple[Array, Array] | None:
-    """Return a run's test logits (N, L) and labels (N, L), or None if it kept none.
-
-    Raises:
-        DataError: the two do not belong together.
-        DamagedError: one of them is damaged.
-    """
-    folder = run.folder / "scores"
-    if not ((folder / "test.npy").is_file() and (folder / "test_labels.npy").is_file()):
-        return None
-    scores, labels = read_scores(folder / "test.npy"), read_scores(folder / "test_labels.npy")
-    if scores.shape != labels.shape:
-        raise DataError(f"{folder}: test.npy is {scores.shape} and test_labels.npy is {labels.shape}, not alike")
-    return scores, labels
-
-
-def bias_corrected_interval(values: Array, level: float = 0.95) -> tuple[float, float] | None:
-    """Return the interval of an estimate and its resamples, (1 + R,); None if some are not numbers.
-
-    The percentiles are those of levels Phi(2 z0 -+ z), with Phi(z0) the share of resamples below the estimate, so
-    without bias they are the usual ones.
-    """
-    if np.isnan(values).any():
-        return None
-    from scipy.special import ndtr, ndtri
-
-    estimate, resampled = values[0], values[1:]
-    share = (np.mean(resampled < estimate) + np.mean(resampled <= estimate)) / 2
-    rarest = 0.5 / len(resampled)
-    bias = ndtri(np.clip(share, rarest, 1 - rarest))
-    low, high = np.quantile(resampled, ndtr(2 * bias + ndtri([(1 - level) / 2, (1 + level) / 2])))
-    return float(low), float(high)

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.measuring import Figure, machine, number_text, read  # noqa: E402
-from plml.commands.readme import markdown  # noqa: E402
+from plml.commands.markdown_table import markdown  # noqa: E402
 
 PAGE = ROOT / "docs" / "performance.md"
 IMAGES = PAGE.parent / "images"

@@ -20,11 +20,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from ablations.crossed import Pair, crossed  # noqa: E402
-from ablations.image_bootstrap import ImageBootstrap, bias_corrected_interval  # noqa: E402
+from ablations.image_bootstrap import ImageBootstrap  # noqa: E402
 from ablations.pooled import pooled  # noqa: E402
 from ablations.seed_bootstrap import bootstrap_interval  # noqa: E402
 from ablations.significance import TestName, holm, p_value  # noqa: E402
-from ablations.weighted_precision import weighted_mean_average_precision  # noqa: E402
+from plml.image_resamples import bias_corrected_interval  # noqa: E402
+from plml.weighted_precision import weighted_mean_average_precision  # noqa: E402
 
 LEVEL = 0.05
 STRENGTHS = {"none": 0.0, "weak": 0.5, "strong": 2.0}

@@ -110,15 +110,25 @@ def asl_mean_average_precision(scores: Tensor, target: Tensor) -> Tensor:
 
 
 class PartialMetrics(NamedTuple):
-    """CSL's figures on partially known labels."""
+    """CSL's figures on partially known labels.
 
-    ap: Tensor  # (..., L) float64, meaningful where used
-    used: Tensor  # (L,) bool: some positive and some negative are known
-    mean: Tensor  # percent, plain mean over used classes
-    weighted: Tensor  # percent, used classes weighted by their number of positives
-    no_label: Tensor  # number of classes of which nothing is known
-    no_negative: Tensor  # number of classes with known positives only
-    no_positive: Tensor  # number of classes with known negatives only
+    Attributes:
+        ap: (..., L) float64, in [0, 1]; meaningful where used.
+        used: (L,) bool, whether some positive and some negative are known.
+        mean: percent, plain mean over used classes, (...,).
+        weighted: percent, used classes weighted by their number of positives, (...,).
+        no_label: number of classes of which nothing is known.
+        no_negative: number of classes with known positives only.
+        no_positive: number of classes with known negatives only.
+    """
+
+    ap: Tensor
+    used: Tensor
+    mean: Tensor
+    weighted: Tensor
+    no_label: Tensor
+    no_negative: Tensor
+    no_positive: Tensor
 
 
 def partial_metrics(scores: Tensor, target: Tensor) -> PartialMetrics:
@@ -144,7 +154,13 @@ def partial_metrics(scores: Tensor, target: Tensor) -> PartialMetrics:
 
 
 class TopK(NamedTuple):
-    """Means over images, in [0, 1]."""
+    """Means over images, in [0, 1], (...,) each.
+
+    Attributes:
+        precision: hits among the k best classes over k.
+        recall: hits among the k best classes over the positives of the image.
+        hit: share of images with a hit.
+    """
 
     precision: Tensor
     recall: Tensor
@@ -167,14 +183,24 @@ def top_k(scores: Tensor, target: Tensor, k: int) -> TopK:
 
 
 class ThresholdMetrics(NamedTuple):
-    """Precision, recall and F1 in percent: overall (O), class means (C), and the mean of per-class F1."""
+    """Precision, recall and F1 in percent, (...,) each.
+
+    Attributes:
+        OP: precision over all entries together (overall).
+        OR: recall over all entries together.
+        OF1: harmonic mean of OP and OR.
+        CP: mean over classes of the precision.
+        CR: mean over classes of the recall.
+        CF1: harmonic mean of CP and CR, not the mean of per-class F1.
+        macro_F1: mean over classes of the F1.
+    """
 
     OP: Tensor
     OR: Tensor
     OF1: Tensor
     CP: Tensor
     CR: Tensor
-    CF1: Tensor  # harmonic mean of CP and CR, not the mean of per-class F1
+    CF1: Tensor
     macro_F1: Tensor  # noqa: N815 - the name reports carry
 
 
@@ -241,7 +267,14 @@ def _hamming_loss(counts: _Counts) -> Tensor:
 
 
 class RankingMetrics(NamedTuple):
-    """Means over images in [0, 1]; definitions of Zhang and Zhou, IEEE TKDE 26(8), 2014."""
+    """Means over images in [0, 1]; definitions of Zhang and Zhou, IEEE TKDE 26(8), 2014.
+
+    Attributes:
+        ranking_loss: share of wrongly ordered pairs of a positive and a negative.
+        one_error: share of images whose best score belongs to a negative.
+        coverage: how far down the ranking the last positive stands.
+        sample_AP: average precision of each image's ranking of classes.
+    """
 
     ranking_loss: Tensor
     one_error: Tensor

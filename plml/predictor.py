@@ -11,13 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from plml.checkpoint import load_checkpoint
-from plml.data.pixels import decode, resize
+from plml.data.pixels import decode, decode_bytes, resize
 from plml.device import pick_device
 from plml.errors import CheckpointError, DataError
 from plml.models import Classifier, build_model
+from plml.numerics import lay_out
 from plml.restored import checkpoint_config, restore
-
-BATCH = 16
+from plml.scoring import pass_size
 
 
 class Predictor:
@@ -34,6 +34,7 @@ class Predictor:
         class_names: the L names, in column order.
         size: side of the square images that the network takes, in pixels.
         channels: of these images, 1 or 3.
+        batch_size: images that are scored in one pass, see :func:`plml.scoring.pass_size`.
         model: backbone and head, in evaluation mode, on the device.
 
     Raises:
@@ -55,6 +56,8 @@ class Predictor:
         else:
             self.model = self._with_backbone(weights)
         self.model.to(self.device).eval()
+        lay_out(self.model, self.device, "paper")
+        self.batch_size = pass_size(torch.Size((self.channels, self.size, self.size)), self.device)
 
     def _with_backbone(self, weights: str | None) -> Classifier:
         """Put the frozen backbone, whose features the head was trained on, before the head."""
@@ -73,6 +76,10 @@ class Predictor:
     def pixels(self, file: Path) -> NDArray[np.uint8]:
         """Decode and resize an image file as in training; (S, S, C) uint8."""
         return self._channels(decode(file, self.size))
+
+    def pixels_of(self, content: bytes, name: str) -> NDArray[np.uint8]:
+        """Do as :meth:`pixels` with the content of a file, which errors call ``name``."""
+        return self._channels(decode_bytes(content, self.size, name))
 
     def resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resize an image (H, W), (H, W, 1) or (H, W, 3) as in training; (S, S, C) uint8.
@@ -99,14 +106,19 @@ class Predictor:
         return self.model.preprocess(stacked.to(self.device))
 
     @torch.no_grad()
+    def logits(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Return the logits (B, L) float32 of images (S, S, C), on the CPU."""
+        size = self.batch_size
+        chunks = [images[start : start + size] for start in range(0, len(images), size)]
+        rows = [self.model(self.batch(chunk)).logits.float().cpu() for chunk in chunks]
+        return torch.cat(rows) if rows else torch.empty(0, len(self.class_names))
+
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Return the probabilities (B, L) of images (S, S, C), on the CPU."""
-        chunks = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        rows = [self.model(self.batch(chunk)).logits.float().sigmoid().cpu() for chunk in chunks]
-        return torch.cat(rows) if rows else torch.empty(0, len(self.class_names))
+        return self.logits(images).sigmoid()
 
     def __call__(self, files: Sequence[Path]) -> Iterator[tuple[Path, Tensor]]:
         """Yield each file with its probabilities (L,), in order; raise DataError for an unreadable image."""
-        for start in range(0, len(files), BATCH):
-            chunk = files[start : start + BATCH]
+        for start in range(0, len(files), self.batch_size):
+            chunk = files[start : start + self.batch_size]
             yield from zip(chunk, self.probabilities([self.pixels(file) for file in chunk]), strict=True)

@@ -1,7 +1,8 @@
 """Models in MLflow: checkpoints that ``mlflow.pyfunc.load_model`` loads, their versions and the alias of the best.
 
-A model is one by code (:mod:`plml.tracking_pyfunc`) with the checkpoint as its artifact; nothing in it is pickled. It
-takes images (B, H, W, C) uint8 and returns what ``plml predict`` shows: probabilities (B, L) float32.
+A model is one by code (:mod:`plml.tracking_pyfunc`) with the checkpoint, and its thresholds if it has any, as
+artifacts; nothing in it is pickled. It takes images (B, H, W, C) uint8, or image files in base64, and returns what
+``plml predict`` shows. Its signature leaves the input open: of MLflow's schemas none allows both.
 """
 
 import logging
@@ -19,9 +20,8 @@ import numpy as np
 
 from plml import __version__
 from plml.checkpoint import save_checkpoint
-from plml.model_candidate import CHECKPOINT_TAG, Candidate
+from plml.model_candidate import CHECKPOINT_TAG, THRESHOLDS_TAG, Candidate
 from plml.model_name import FORBIDDEN, check_model_name
-from plml.predictor import Predictor
 from plml.tracking import Tracker
 from plml.tracking_alias import move_alias
 
@@ -84,9 +84,9 @@ def register(
 
     def find_or_create(client: "MlflowClient") -> tuple[str, bool]:
         for version in _versions(client, name):
-            if version.tags.get(CHECKPOINT_TAG) == candidate.tags[CHECKPOINT_TAG]:
+            if all(version.tags.get(tag) == candidate.tags.get(tag) for tag in (CHECKPOINT_TAG, THRESHOLDS_TAG)):
                 return str(version.version), False
-        model = _log_model(client, run_id, candidate.predictor, "best", candidate.metrics, candidate.tags)
+        model = _log_model(client, run_id, candidate, "best", candidate.metrics)
         _ensure_registered(client, name)
         made = client.create_model_version(
             name,
@@ -129,7 +129,7 @@ def log_epoch(tracker: Tracker, run_id: str, file: Path) -> str:
     }
 
     def store(client: "MlflowClient") -> str:
-        return str(_log_model(client, run_id, candidate.predictor, label, figures, candidate.tags, step=epoch).model_id)
+        return str(_log_model(client, run_id, candidate, label, figures, step=epoch).model_id)
 
     with _quiet():
         return tracker.call(store, f"store epoch {epoch} of run {run_id}", long=True)
@@ -162,17 +162,16 @@ def run_of_checkpoint(tracker: Tracker, candidate: Candidate) -> str:
 def _log_model(
     client: "MlflowClient",
     run_id: str,
-    predictor: Predictor,
+    candidate: Candidate,
     name: str,
     metrics: Mapping[str, float],
-    tags: Mapping[str, str],
     *,
     step: int | None = None,
 ) -> "LoggedModel":
     """Create a logged model of the run, named after both, with its files and figures."""
     from mlflow.entities import LoggedModelOutput, Metric
 
-    run = client.get_run(run_id)
+    run, tags = client.get_run(run_id), candidate.tags
     full = "".join("-" if char in FORBIDDEN else char for char in f"{run.info.run_name}-{name}")
     shown = {key: tags[f"plml.{key}"] for key in ("method", "setting", "selection", "epoch")}
     model = client.create_logged_model(
@@ -181,7 +180,7 @@ def _log_model(
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model"
-            _write(path, predictor, model.model_id, run_id)
+            _write(path, candidate, model.model_id, run_id)
             client.log_model_artifacts(model.model_id, str(path))
     except Exception:
         client.finalize_logged_model(model.model_id, "FAILED")
@@ -204,24 +203,30 @@ def _stamp(client: "MlflowClient", run_id: str, epoch: int) -> int:
     return next((point.timestamp for point in told if point.step == epoch), round(time.time() * 1000))
 
 
-def _write(path: Path, predictor: Predictor, model_id: str, run_id: str) -> None:
-    """Write the model's folder: description, code, and a checkpoint that needs no other file."""
+def _write(path: Path, candidate: Candidate, model_id: str, run_id: str) -> None:
+    """Write the model's folder: description, code, thresholds, and a checkpoint that needs no other file."""
     import mlflow.pyfunc
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    inputs = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, predictor.channels), name=None)])
+    predictor, thresholds = candidate.predictor, candidate.thresholds
     outputs = Schema([TensorSpec(np.dtype(np.float32), (-1, len(predictor.class_names)), name=None)])
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "checkpoint.pt"
         save_checkpoint(checkpoint, predictor.whole_checkpoint())
+        artifacts = {"checkpoint": str(checkpoint)}
+        metadata: dict[str, Any] = {"class_names": list(predictor.class_names), "image_size": predictor.size}
+        if thresholds is not None:
+            artifacts["thresholds"] = str(Path(folder) / "thresholds.json")
+            thresholds.write(Path(artifacts["thresholds"]))
+            metadata |= {"thresholds": thresholds.thresholds, "thresholds_chosen_by": thresholds.chosen_by}
         mlflow.pyfunc.save_model(
             str(path),
             python_model=str(CODE),
-            artifacts={"checkpoint": str(checkpoint)},
-            signature=ModelSignature(inputs, outputs),
+            artifacts=artifacts,
+            signature=ModelSignature(outputs=outputs),
             pip_requirements=[f"plml=={__version__}"],
-            metadata={"class_names": list(predictor.class_names), "image_size": predictor.size},
+            metadata=metadata,
             mlflow_model=Model(model_id=model_id, run_id=run_id),
         )
 

@@ -4,38 +4,22 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from plml.checkpoint import load_checkpoint
 from plml.cli import DONE
-from plml.data.bundle import Split
-from plml.data.load import load_bundle
-from plml.device import pick_device
-from plml.errors import CheckpointError
+from plml.errors import ConfigError
 from plml.group_means import annotation_counts, group_means
 from plml.metrics import average_precision, multilabel_metrics
-from plml.numerics import lay_out
-from plml.restored import checkpoint_config, restore
-from plml.scoring import score
+from plml.scored_split import score_split
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the metrics of one split: all of them, and the average precision of each class."""
-    content = load_checkpoint(Path(options.checkpoint))
-    config = checkpoint_config(content, options.assignments)
-    bundle = load_bundle(config)
-    if list(bundle.class_names) != content["class_names"]:
-        raise CheckpointError(
-            f"{options.checkpoint} knows the classes {content['class_names']}, the data has {list(bundle.class_names)}"
-        )
-    model = restore(content, config).to(pick_device(config.device))
-    split: Split = getattr(bundle, options.split)
-    torch.set_num_threads(config.threads)
-    device = next(model.parameters()).device
-    lay_out(model, device, config.precision)
-    logits = score(model, len(split), lambda index: split.gather(index).to(device), precision=config.precision)
+    if options.groups is not None and options.groups < 1:
+        raise ConfigError(f"--groups must be at least 1, got {options.groups}")
+    scored = score_split(Path(options.checkpoint), options.split, options.assignments)
+    content, config, bundle, split, logits = scored.content, scored.config, scored.bundle, scored.split, scored.logits
     truth = split.truth.to(logits.device)
     metrics = multilabel_metrics(logits, truth, compat=config.compat)
     if options.groups:

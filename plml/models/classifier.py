@@ -32,7 +32,7 @@ class Classifier(nn.Module):
         self.head = head
         self._compiled = False
         self._full_batch: dict[bool, int] = {}  # by training mode
-        self._photo, self._normalized = photo, normalized
+        self.photo, self.normalized = photo, normalized
 
     @property
     def feature_dim(self) -> int:
@@ -43,9 +43,9 @@ class Classifier(nn.Module):
         """Return float inputs: uint8 images (B, C, H, W) are scaled and normalised, floats are taken as they are."""
         if inputs.is_floating_point():
             return inputs
-        if self._photo and inputs.shape[1] == 1:
+        if self.photo and inputs.shape[1] == 1:
             inputs = inputs.expand(-1, 3, -1, -1)
-        return normalize(inputs) if self._normalized else inputs.float().div(255)
+        return normalize(inputs) if self.normalized else inputs.float().div(255)
 
     def forward(self, inputs: Tensor) -> ModelOutput:
         """Return logits (B, L) and pooled features (B, D) of images (uint8, or preprocessed) or features."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ablations.factors import read_factors
 from ablations.grid import Grid, load_grid
-from ablations.grid_file import find_grid, grid_names
+from ablations.grid_file import find_grid, grid_names, read_grid_file
 from plml.errors import ConfigError
 
 BASE: dict[str, Any] = {
@@ -211,3 +211,18 @@ def test_every_shipped_grid_is_sound(name: str, tmp_path: Path) -> None:
 def test_an_unknown_grid_is_answered_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="digits_boostlu"):
         find_grid("digits_bostlu", tmp_path)
+
+
+def test_trials_for_a_grid_that_searches_nothing_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    from ablations.run import main
+
+    assert main(["--grid", "digits_boostlu", "--trials", "3"]) == 2
+    told = capsys.readouterr().err
+    assert "--trials 3: " in told
+    assert "has no tune_per_cell, so its cells search nothing" in told
+
+
+def test_a_list_that_is_too_short_is_told_in_plain_words(tmp_path: Path) -> None:
+    (tmp_path / "short.yaml").write_text("base: {epochs: 2}\nfactors: {method.name: [an, bce]}\nseeds: []\n")
+    with pytest.raises(ConfigError, match=r"short\.yaml: seeds must have at least 1 item, got \[\]$"):
+        read_grid_file(tmp_path / "short.yaml")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from ablations.image_bootstrap import ImageBootstrap, bias_corrected_interval
+from ablations.image_bootstrap import ImageBootstrap
 from ablations.outcome import CellOutcome, GridOutcome, RunOutcome
 from plml.errors import DataError
+from plml.image_resamples import bias_corrected_interval
 from plml.metrics import multilabel_metrics
 
 

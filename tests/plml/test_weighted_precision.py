@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from ablations.weighted_precision import weighted_average_precision, weighted_mean_average_precision
 from plml.metrics import multilabel_metrics
+from plml.weighted_precision import weighted_average_precision, weighted_mean_average_precision
 
 
 def example(seed: int, images: int, classes: int, levels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -60,7 +60,7 @@ def test_resamples_are_cut_into_blocks_without_a_trace(monkeypatch: pytest.Monke
     scores, labels, _ = example(1, 50, 3, 1000)
     weights = np.random.default_rng(1).integers(0, 3, (50, 300))
     whole = weighted_mean_average_precision(scores, labels, weights)
-    monkeypatch.setattr("ablations.weighted_precision.BLOCK", 1)
+    monkeypatch.setattr("plml.weighted_precision.BLOCK", 1)
     np.testing.assert_array_equal(weighted_mean_average_precision(scores, labels, weights), whole)
 
 

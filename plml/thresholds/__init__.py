@@ -1,0 +1,1 @@
+"""From scores to decisions: thresholds and calibration by the labels that a setting really has."""

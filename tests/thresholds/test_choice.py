@@ -1,0 +1,159 @@
+"""Thresholds against brute force, by hand, and in limiting cases."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plml.errors import DataError
+from plml.thresholds.choice import CriterionName, choose_thresholds
+from plml.thresholds.label_estimates import LabelEstimates
+
+CRITERIA: tuple[CriterionName, ...] = ("f1", "lee_liu", "cardinality")
+SEEDS = st.integers(0, 10**6)
+
+
+def known(labels: torch.Tensor) -> LabelEstimates:
+    return LabelEstimates((labels == 1).double(), labels >= 0)
+
+
+def draw(seed: int, images: int = 30, classes: int = 4) -> tuple[torch.Tensor, LabelEstimates]:
+    """Scores with ties, weighted estimates, some entries that do not count."""
+    rng = np.random.default_rng(seed)
+    logits = torch.from_numpy(rng.integers(-8, 9, (images, classes)) / 2.0)
+    counted = torch.from_numpy(rng.random((images, classes)) < 0.9)
+    values = torch.from_numpy(rng.choice([0.0, 0.0, 1.0, 2.5], (images, classes))).where(counted, 0.0)
+    return logits, LabelEstimates(values, counted)
+
+
+def worth(criterion: str, logits: np.ndarray, values: np.ndarray, cut: float) -> float:
+    """One threshold on one row of entries that all count, as the equations say."""
+    above = [place for place in range(len(logits)) if logits[place] >= cut]
+    positives = sum(values)
+    hits = min(sum(values[place] for place in above), len(above), positives)
+    if criterion == "f1":
+        return 2 * hits / (positives + len(above))
+    if criterion == "lee_liu":
+        return (hits / positives) ** 2 / (len(above) / len(logits))
+    return -abs(len(above) - positives)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@given(seed=SEEDS)
+@settings(max_examples=25, deadline=None)
+def test_no_threshold_is_better(criterion: CriterionName, seed: int) -> None:
+    logits, estimates = draw(seed)
+    if float(estimates.values.sum()) == 0:
+        return
+    chosen = choose_thresholds(logits, estimates, criterion=criterion, leaning=0.0)
+    for column in range(logits.shape[1]):
+        kept = estimates.counted[:, column]
+        scores, values = logits[kept, column].numpy(), estimates.values[kept, column].numpy()
+        if values.sum() == 0:
+            continue
+        best = max(worth(criterion, scores, values, cut) for cut in scores)
+        assert worth(criterion, scores, values, float(chosen.logits[column])) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_one_threshold_is_that_of_all_entries_in_a_row(criterion: CriterionName) -> None:
+    logits, estimates = draw(3)
+    together = choose_thresholds(logits, estimates, criterion=criterion, scope="global")
+    assert len(together.logits.unique()) == 1
+    kept = estimates.counted
+    row = LabelEstimates(estimates.values[kept][:, None], torch.ones_like(estimates.values[kept][:, None]).bool())
+    alone = choose_thresholds(logits[kept][:, None], row, criterion=criterion, leaning=0.0)
+    assert float(together.logits[0]) == float(alone.logits[0])
+
+
+@pytest.mark.parametrize("scope", ["class", "global"])
+@pytest.mark.parametrize("criterion", CRITERIA)
+@given(seed=SEEDS)
+@settings(max_examples=15, deadline=None)
+def test_decisions_depend_on_nothing_but_the_order_of_scores(criterion: CriterionName, scope: str, seed: int) -> None:
+    logits, estimates = draw(seed)
+    stretched = logits**3 + 2 * logits
+    decided = [
+        scores >= choose_thresholds(scores, estimates, criterion=criterion, scope=scope).logits  # type: ignore[arg-type]
+        for scores in (logits, stretched)
+    ]
+    assert torch.equal(*decided)
+
+
+@given(seed=SEEDS)
+@settings(max_examples=15, deadline=None)
+def test_neither_the_order_of_images_nor_that_of_classes_matters(seed: int) -> None:
+    logits, (values, counted) = draw(seed)
+    rows = torch.randperm(len(logits), generator=torch.Generator().manual_seed(seed))
+    columns = torch.tensor([2, 0, 3, 1])
+    plain = choose_thresholds(logits, LabelEstimates(values, counted)).logits
+    moved = choose_thresholds(
+        logits[rows][:, columns], LabelEstimates(values[rows][:, columns], counted[rows][:, columns])
+    ).logits
+    torch.testing.assert_close(moved, plain[columns])
+
+
+def test_lee_and_liu_need_not_know_how_much_a_positive_counts() -> None:
+    logits = torch.tensor([[4.0], [3.0], [2.0], [1.0], [0.0]])
+    seen = torch.tensor([[1.0], [0.0], [1.0], [0.0], [0.0]])
+    everything = torch.ones_like(seen).bool()
+    cuts = [
+        float(choose_thresholds(logits, LabelEstimates(seen * w, everything), criterion="lee_liu", leaning=0.0).logits)
+        for w in (1.0, 1.4)
+    ]
+    # Worth at the two seen positives, of N = 5: (1/2)^2 / (1/5) = 1.25 and 1 / (3/5) = 1.67.
+    assert cuts == [1.5, 1.5]
+
+
+def test_by_hand() -> None:
+    """F1 at 3, 2, 1, 0: 2/3, 1/2, 4/5, 2/3. Two positives: cardinality cuts below the second score."""
+    logits = torch.tensor([[3.0], [2.0], [1.0], [0.0]])
+    estimates = known(torch.tensor([[1], [0], [1], [0]]))
+    by_f1 = choose_thresholds(logits, estimates, criterion="f1", leaning=0.0)
+    assert float(by_f1.logits) == 0.5
+    assert (float(by_f1.precision), float(by_f1.recall)) == pytest.approx((2 / 3, 1.0))
+    assert float(by_f1.f1) == pytest.approx(0.8)
+    by_count = choose_thresholds(logits, estimates, criterion="cardinality", leaning=0.0)
+    assert float(by_count.logits) == 1.5
+    assert float(by_count.precision) == float(by_count.recall) == 0.5
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_perfect_model_is_cut_between_the_two_kinds(criterion: CriterionName) -> None:
+    labels = torch.tensor([[1, 0], [0, 0], [1, 1], [0, 1]])
+    choice = choose_thresholds(4.0 * labels - 2.0, known(labels), criterion=criterion)
+    assert choice.logits.tolist() == [0.0, 0.0]
+    assert choice.f1.tolist() == [1.0, 1.0]
+
+
+def test_a_class_without_positives_takes_the_threshold_of_all() -> None:
+    logits = torch.tensor([[3.0, 5.0], [2.0, -5.0], [-1.0, 4.0]])
+    labels = torch.tensor([[1, 0], [1, 0], [0, 0]])
+    choice = choose_thresholds(logits, known(labels))
+    together = choose_thresholds(logits, known(labels), scope="global")
+    assert float(choice.logits[1]) == float(together.logits[0])
+    assert choice.recall.tolist()[1] == 0.0
+
+
+def test_few_labels_lean_on_the_other_classes() -> None:
+    """One positive in the middle of its class: alone it decides, beside a class with forty it does not."""
+    scores = torch.linspace(-3, 3, 61)
+    clear = (scores > 0).long()
+    lonely = torch.zeros(61, dtype=torch.long)
+    lonely[10] = 1
+    logits = torch.stack([scores, scores], dim=1)
+    estimates = known(torch.stack([clear, lonely], dim=1))
+    alone = choose_thresholds(logits, estimates, criterion="f1", leaning=0.0).logits
+    leaning = choose_thresholds(logits, estimates, criterion="f1").logits
+    assert float(alone[1]) < float(scores[10]) + 1e-6
+    assert abs(float(leaning[1])) < 0.2
+    assert float(leaning[0]) == float(alone[0])
+
+
+def test_nothing_to_go_by_is_told() -> None:
+    logits = torch.zeros(3, 2)
+    with pytest.raises(DataError, match="no label of the validation split"):
+        choose_thresholds(logits, known(torch.zeros(3, 2).long()))
+    with pytest.raises(DataError, match="no label of the validation split"):
+        choose_thresholds(logits, known(torch.full((3, 2), -1)))

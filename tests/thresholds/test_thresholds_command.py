@@ -1,0 +1,196 @@
+"""``plml thresholds``: what is chosen by which labels, and that it is said and stamped."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plml.cli import DONE, WRONG_INPUT, main
+from plml.config import make_config
+from plml.data.load import load_bundle
+from plml.errors import ConfigError, DataError
+from plml.metrics import threshold_metrics
+from plml.observation import observe
+from plml.scored_split import score_split
+from plml.thresholds.evidence import find_basis
+from plml.thresholds.file import Thresholds, beside, checkpoint_digest, find_thresholds, read_thresholds
+from plml.trainer import Trainer
+
+TREE: dict[str, Any] = {
+    "epochs": 10,
+    "device": "cpu",
+    "method": "an",
+    "optim": {"lr": 3e-3},
+    "data": {
+        "name": "digits",
+        "observation": "single_positive",
+        "options": {"num_train": 320, "num_val": 120, "num_test": 120, "canvas": 24},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def best(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    config = make_config(TREE)
+    for _ in Trainer(config, load_bundle(config), folder).epochs():
+        pass
+    return folder / "best.pt"
+
+
+def choose(best: Path, folder: Path, *options: str) -> Thresholds:
+    out = folder / "chosen.json"
+    assert main(["thresholds", str(best), *options, "--out", str(out)]) == DONE
+    return find_thresholds(str(out), best, list(read_thresholds(out).thresholds))
+
+
+def test_what_chose_is_said_and_stamped(best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = choose(best, tmp_path)
+    shown = capsys.readouterr().out
+    assert found.chosen_by == (
+        "number of positives per class on observed labels (single_positive, cardinality declared) "
+        "of 120 validation images"
+    )
+    assert found.chosen_by in shown
+    assert not found.uses_truth
+    assert found.checkpoint_sha256 == checkpoint_digest(best)
+    assert found.details["observation"] == {"name": "single_positive", "num_positives": 1}
+    clean = choose(best, tmp_path, "--labels", "clean", "--clean-images", "50", "--criterion", "f1")
+    assert clean.chosen_by == "F1 per class on clean labels of 50 validation images"
+    assert clean.uses_truth
+    assert "not part of the label setting" in capsys.readouterr().out
+
+
+def test_as_many_are_predicted_as_there_are(best: Path, tmp_path: Path) -> None:
+    """k for each image of which a positive is seen; one of which none is has none."""
+    scored = score_split(best, "val")
+    k = scored.bundle.expected_positives
+    assert k is not None
+    expected = k * float((scored.split.observed == 1).sum())
+    found = choose(best, tmp_path, "--global")
+    assert sum(row["positives"] for row in found.estimates.values()) == pytest.approx(expected)
+    assert float(found.decide(found.probabilities(scored.logits)).sum()) == pytest.approx(expected, abs=1)
+
+
+def test_calibrated_probabilities_add_up_to_the_positives_and_decide_the_same(best: Path, tmp_path: Path) -> None:
+    scored = score_split(best, "val")
+    plain = choose(best, tmp_path, "--labels", "clean")
+    found = choose(best, tmp_path, "--labels", "clean", "--calibrate")
+    assert "calibrated by the same labels" in found.chosen_by
+    probabilities = found.probabilities(scored.logits)
+    assert float(probabilities.sum()) == pytest.approx(float((scored.split.truth == 1).sum()), rel=0.01)
+    assert torch.equal(found.decide(probabilities), plain.decide(plain.probabilities(scored.logits)))
+    matched = choose(best, tmp_path, "--calibrate")
+    assert "offset to match the number of positives" in matched.chosen_by
+    assert matched.scaling.slope == 1.0
+
+
+def test_chosen_thresholds_beat_one_half_on_test(best: Path, tmp_path: Path) -> None:
+    """AN takes unseen positives for negatives, so 0.5 finds few of them."""
+    scored = score_split(best, "test")
+    found = choose(best, tmp_path)
+    decided = found.decide(found.probabilities(scored.logits)).double()
+    tuned = threshold_metrics(decided, scored.split.truth, threshold=0.5)
+    half = threshold_metrics(scored.logits.sigmoid(), scored.split.truth, threshold=0.5)
+    assert float(tuned.macro_F1) > float(half.macro_F1) + 10
+    assert float(tuned.OF1) > float(half.OF1) + 10
+
+
+def basis(setting: dict[str, Any], **options: Any) -> Any:
+    """What 60 labels of a setting say; scores that know the truth."""
+    generator = torch.Generator().manual_seed(0)
+    truth = (torch.rand(60, 4, generator=generator) < 0.4).to(torch.int8)
+    given = options.pop("expected_positives", 1.6)
+    selection = options.pop("selection", {})
+    config = make_config({"data": {"name": "digits", "observation": setting}, "method": "role", "selection": selection})
+    drawn = truth if setting["name"] in ("as_given", "from_file") else None
+    if drawn is None:
+        observed = torch.from_numpy(observe(truth.numpy(), config.data.observation, 0))
+    else:
+        observed = torch.where(torch.rand(60, 4, generator=generator) < 0.5, truth, -1)
+    logits = 4.0 * truth - 2.0
+    return find_basis(config, logits, truth=truth, observed=observed, expected_positives=given, **options), truth
+
+
+@pytest.mark.parametrize(
+    ("setting", "words", "positives"),
+    [
+        ({"name": "single_positive"}, "cardinality declared", None),
+        ({"name": "missing_positives", "fraction": 0.5}, "0.5 of positives seen", None),
+        ({"name": "candidate_set", "rate": 0.2}, "noise rate 0.2", None),
+        ({"name": "known_fraction", "fraction": 0.5}, "(known_fraction)", None),
+        ({"name": "fully_observed"}, "(fully_observed)", "exact"),
+        ({"name": "all_negatives"}, "noise rate 0", "exact"),
+    ],
+)
+def test_every_setting_says_how_many_positives_there_are(setting: dict, words: str, positives: str | None) -> None:
+    found, truth = basis(setting)
+    assert words in found.text
+    assert not found.uses_truth
+    counted = found.estimates.counted
+    share = float(found.estimates.values.sum() / counted.sum())
+    expected = float((truth == 1).float().mean())
+    assert share == pytest.approx(expected, abs=1e-6 if positives else 0.1)
+
+
+def test_settings_that_do_not_say_how_labels_got_lost_are_refused() -> None:
+    with pytest.raises(ConfigError, match="does not say how labels got lost"):
+        basis({"name": "as_given"}, criterion="f1")
+    with pytest.raises(ConfigError, match="does not say how labels got lost"):
+        basis({"name": "as_given"}, criterion="cardinality", expected_positives=None)
+    found, _ = basis({"name": "as_given"}, criterion="cardinality")
+    assert not found.by_class
+    said, _ = basis({"name": "as_given"}, criterion="f1", selection={"cardinality": "declared"})
+    assert "cardinality declared" in said.text
+    with pytest.raises(ConfigError, match="every label is a candidate"):
+        basis({"name": "candidate_set", "rate": 1.0})
+    with pytest.raises(ConfigError, match="belongs to --labels clean"):
+        basis({"name": "single_positive"}, clean_images=10)
+
+
+def test_true_cardinalities_are_stamped() -> None:
+    found, _ = basis({"name": "single_positive"}, selection={"cardinality": "known"})
+    assert found.uses_truth
+    assert "cardinality known" in found.text
+
+
+def test_wrong_input_is_told(best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["thresholds", str(best), "--out", str(tmp_path / "x.yaml")]) == WRONG_INPUT
+    assert "must end in .json" in capsys.readouterr().err
+    assert main(["thresholds", str(best), "--labels", "clean", "--clean-images", "500"]) == WRONG_INPUT
+    assert "at most the number of validation images, 120, got 500" in capsys.readouterr().err
+    assert not beside(best).exists()
+
+
+def test_a_file_is_read_back_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    written = Thresholds(chosen_by="hand", thresholds={"a": 0.25, "b": 1.0}, details={"images": 3})
+    written.write(path)
+    assert read_thresholds(path) == written
+    for text, message in (
+        ("{", "is no JSON"),
+        ("[]", "is no file of thresholds"),
+        ('{"chosen_by": "x"}', "thresholds: Field required"),
+        ('{"chosen_by": "x", "thresholds": {"a": 2.0}}', "thresholds.a"),
+        ('{"chosen_by": "x", "thresholds": {}, "more": 1}', "more"),
+        ('{"chosen_by": "x", "thresholds": {"a": NaN}}', "thresholds.a"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=message):
+            read_thresholds(path)
+
+
+@given(content=st.binary(max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_no_content_ends_in_another_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzzed.json"
+    path.write_bytes(content)
+    try:
+        read_thresholds(path)
+    except DataError:
+        return
+    assert json.loads(content)
