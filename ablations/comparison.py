@@ -7,10 +7,11 @@ from statistics import fmean
 import numpy as np
 
 from ablations.crossed import Crossed, Pair
-from ablations.image_bootstrap import ImageBootstrap, bias_corrected_interval
+from ablations.image_bootstrap import ImageBootstrap
 from ablations.outcome import CellOutcome, GridOutcome, RunOutcome, paired_runs
 from ablations.pooled import pooled
 from ablations.significance import T_TESTS, TestName, p_value, spread
+from plml.image_resamples import bias_corrected_interval
 
 LEVEL = 0.05
 Interval = tuple[float, float]

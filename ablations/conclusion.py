@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 from ablations.grid import Grid
@@ -14,31 +13,32 @@ from ablations.report import write_summary
 from ablations.summary import CellSummary, GridSummary, summarise
 from ablations.terminal_table import render
 from ablations.wording import conclusion
+from plml.terminal import Terminal
 from tune.folders import StudyFolder
 
 COMPARED = 5  # best cells that the compare link shows beside the baseline
 
 
-def conclude(grid: Grid, plans: Sequence[CellPlan], folder: StudyFolder, runs: GridRuns, console: Console) -> None:
+def conclude(grid: Grid, plans: Sequence[CellPlan], folder: StudyFolder, runs: GridRuns, terminal: Terminal) -> None:
     """Compute, print, write and tell MLflow what the grid has found so far."""
     outcome = read_outcome(grid, plans)
     if not any(cell.runs for cell in outcome.cells):
         runs.drain()
         return
-    with console.status("computing statistics ..."):
+    with terminal.status("computing statistics ..."):
         summary = summarise(outcome, test=grid.config.test)
-    console.print(render(summary))
-    with console.status("drawing figures ...") as status:
+    terminal.print(render(summary))
+    with terminal.status("drawing figures ...") as status:
         files = write_summary(summary, folder.path)
         if grid.config.criteria:
             status.update("comparing selection criteria ...")
             from ablations.criteria import write_criteria
 
-            files += write_criteria(plans, folder.path, console)
+            files += write_criteria(plans, folder.path, terminal)
         runs.deliver(plans, lambda left: status.update(f"delivering to MLflow, {left} runs left ..."))
         status.update("delivering tables and figures to MLflow ...")
         _tell(plans, summary, files, folder.path, runs)
-    _links(grid, summary, files, runs, console)
+    _links(grid, summary, files, runs, terminal)
 
 
 def cell_figures(cell: CellSummary, metric: str) -> dict[str, float]:
@@ -72,7 +72,7 @@ def _tell(
     runs.publish()
 
 
-def _links(grid: Grid, summary: GridSummary, files: Sequence[Path], runs: GridRuns, console: Console) -> None:
+def _links(grid: Grid, summary: GridSummary, files: Sequence[Path], runs: GridRuns, terminal: Terminal) -> None:
     """What to look at next."""
     wanted = {"report": ("report", ".md"), "LaTeX": ("table", ".tex")}
     lines = [
@@ -87,4 +87,16 @@ def _links(grid: Grid, summary: GridSummary, files: Sequence[Path], runs: GridRu
     shown = list(dict.fromkeys([grid.baseline.label, *(cell.label for cell in ranked[:COMPARED])]))
     lines += runs.links(shown).items()
     for name, text in lines:
-        console.print(f"{name:8}  {escape(text)}", soft_wrap=True)
+        last = terminal.result if name in wanted else terminal.print
+        last(f"{name:8}  {escape(text)}", soft_wrap=True)
+    terminal.event(
+        "result",
+        grid=grid.name,
+        metric=summary.outcome.metric,
+        cells=[
+            {"cell": cell.label, "complete": cell.complete, "baseline": cell.baseline, **cell_figures(cell, "value")}
+            for cell in summary.cells
+        ],
+        files=files,
+        pages=runs.links(shown),
+    )

@@ -135,6 +135,8 @@ def read_grid_file(file: Path, assignments: Sequence[str] = (), options: Mapping
         else:
             over[path] = value
     for path, value in (options or {}).items():
+        if path == "tune_per_cell.n_trials" and not tree.get("tune_per_cell"):
+            raise ConfigError(f"--trials {value}: {source} has no tune_per_cell, so its cells search nothing")
         tree = assign(tree, path, value)
     config = validate(GridConfig, tree, source=source)
     try:

@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,15 +18,15 @@ from ablations.store import Store
 from plml.checkpoint import write_text
 from plml.errors import ConfigError
 from plml.schema import read_yaml
+from plml.terminal import terminal
 from tune.folders import StudyFolder
-from tune.terminal import make_console, python_command
+from tune.invocation import runner_command
+from tune.records import failures as reasons_of
 
 if TYPE_CHECKING:
     from ablations.grid_runs import GridRuns
 
 DONE, FAILED, INTERRUPTED = 0, 3, 4
-
-console = make_console()
 
 
 def list_grids(options: argparse.Namespace) -> int:
@@ -38,11 +37,13 @@ def list_grids(options: argparse.Namespace) -> int:
     for name in grid_names():
         tree = read_yaml((GRIDS / f"{name}.yaml").read_text(encoding="utf-8"), name)
         table.add_row(name, escape(str(tree.get("description", ""))))
+        terminal.event("grid", name=name, description=tree.get("description", ""), needs=tree.get("needs"))
         if needs := tree.get("needs"):
             table.add_row("", f"[dim]{escape(str(needs))}[/dim]")
     for file in sorted(_home(options).glob("*/grid.yaml")):
         table.add_row(file.parent.name, f"[dim]begun in {escape(str(file.parent))}[/dim]")
-    console.print(table)
+        terminal.event("grid", name=file.parent.name, folder=file.parent)
+    terminal.print(table)
     return DONE
 
 
@@ -58,7 +59,7 @@ def launch(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.dry_run:
         from ablations.preview import dry_run
 
-        return dry_run(grid, plans, console)
+        return dry_run(grid, plans, terminal)
     if options.report and not any(run.finished for plan in plans for run in plan.runs):
         raise ConfigError(f"--report: nothing of grid '{grid.name}' has been trained in {store.path}")
     from plml.tracking import check_uri
@@ -77,8 +78,7 @@ def read_grid(options: argparse.Namespace) -> Grid:
 
 def continue_line(arguments: Sequence[str]) -> str:
     """Return the command that continues the grid."""
-    script = Path(sys.argv[0]) if sys.argv[0].endswith("run.py") else Path("ablations/run.py")
-    return shlex.join([python_command(), str(script), *arguments])
+    return shlex.join([*runner_command("ablations/run.py"), *arguments])
 
 
 def run_grid(
@@ -100,17 +100,17 @@ def run_grid(
     if not options.report and (open_searches(plans) or missing_runs(plans)):
         from ablations.training import train
 
-        interrupted, failures, runs = train(grid, store, folder, plans, uri, options, console)
+        interrupted, failures, runs = train(grid, store, folder, plans, uri, options, terminal)
         plans = plan_cells(grid, store)
     runs = runs or _runs(grid, uri)
-    conclude(grid, plans, folder, runs, console)
+    conclude(grid, plans, folder, runs, terminal)
     return _verdict(plans, failures, command, interrupted=interrupted)
 
 
 def _runs(grid: Grid, uri: str) -> "GridRuns":
     from ablations.grid_runs import GridRuns
 
-    return GridRuns(uri, grid, warn=lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
+    return GridRuns(uri, grid, warn=terminal.warn)
 
 
 def dump_grid(grid: Grid) -> str:
@@ -133,9 +133,19 @@ def _head(grid: Grid, folder: StudyFolder, plans: Sequence[CellPlan], command: s
         ended = sum(not plan.waits for plan in searched)
         lines.insert(1, ("search", f"{tuning.n_trials} trials a cell, {ended} of {len(searched)} searches done"))
     for name, text in lines:
-        console.print(f"{name:8}  {escape(text)}", soft_wrap=True)
+        terminal.print(f"{name:8}  {escape(text)}", soft_wrap=True)
     if done:
-        console.print(f"{done} of {planned} runs are done already")
+        terminal.print(f"{done} of {planned} runs are done already")
+    terminal.event(
+        "start",
+        command="grid",
+        name=grid.name,
+        folder=folder.path,
+        runs=planned,
+        done=done,
+        cells=[plan.cell.label for plan in plans],
+        metric=grid.config.metric,
+    )
 
 
 def _verdict(plans: Sequence[CellPlan], failures: dict[str, str], command: str, *, interrupted: bool) -> int:
@@ -144,26 +154,23 @@ def _verdict(plans: Sequence[CellPlan], failures: dict[str, str], command: str, 
     if done == planned:
         return DONE
     if failures:
-        console.print(f"[red]{len(failures)} runs failed[/red]; the same command tries them again")
+        terminal.warn(f"{len(failures)} runs failed; the same command tries them again")
         for detail in list(dict.fromkeys(failures.values()))[:5]:
-            console.print(f"  {escape(detail)}", soft_wrap=True)
-    from tune.records import failures as reasons_of
-
+            terminal.warn(f"  {detail}")
     barren = [plan for plan in plans if plan.barren]
     for plan in barren:
-        found = plan.search.trials if plan.search is not None else ()
-        console.print(
-            f"[red]cell '{escape(plan.cell.label)}' has no runs[/red]: of the {len(found)} trials of its search none "
-            "trained to its end",
-            soft_wrap=True,
+        terminal.warn(
+            f"cell '{plan.cell.label}' has no runs: of the {len(plan.tried)} trials of its search none trained "
+            "to its end"
         )
-        for detail, count in reasons_of(found).most_common(3):
-            console.print(f"  {count} x {escape(detail)}", soft_wrap=True)
+        for detail, count in reasons_of(plan.tried).most_common(3):
+            terminal.warn(f"  {count} x {detail}")
     if not interrupted and not failures and done + sum(plan.planned for plan in barren) == planned:
         return DONE if done else FAILED  # the same command would train nothing
     why = "interrupted" if interrupted else "stopped"
-    console.print(f"[yellow]{why} after {done} of {planned} runs; nothing is lost. To continue:[/yellow]")
-    console.print(f"  {escape(command)}", soft_wrap=True)
+    terminal.event("unfinished", reason=why, ended=done, trials=planned, command=command)
+    terminal.result(f"[yellow]{why} after {done} of {planned} runs; nothing is lost. To continue:[/yellow]")
+    terminal.result(f"  {escape(command)}", soft_wrap=True)
     return INTERRUPTED if interrupted else FAILED if not done else DONE
 
 

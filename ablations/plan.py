@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from optuna.trial import FrozenTrial
+
 from ablations.grid import Cell, Grid, with_seeds
 from ablations.search import CellSearch, Searched, cell_search
 from ablations.store import Store, adopt, finished_reports
@@ -61,6 +63,11 @@ class CellPlan:
     def barren(self) -> bool:
         """Whether its search has ended and found nothing that can be trained."""
         return self.search is not None and self.search.ended and not self.runs
+
+    @property
+    def tried(self) -> Sequence[FrozenTrial]:
+        """The trials of its search so far."""
+        return self.search.trials if self.search is not None else ()
 
 
 def plan_cells(grid: Grid, store: Store) -> list[CellPlan]:

@@ -9,10 +9,10 @@ from rich.table import Table
 from ablations.grid import Grid
 from ablations.plan import CellPlan
 from plml.population import is_stackable
+from plml.wording import clock
 from tune.crew_size import most_in_crew
 from tune.execution import Plan, local_resources, make_plan
 from tune.preview import RAY_START_S, TRIAL_START_S, time_epoch
-from tune.progress import clock
 
 
 def dry_run(grid: Grid, plans: Sequence[CellPlan], console: Console) -> int:

@@ -15,14 +15,17 @@ if __name__ == "__main__":
     # The script's own folder comes first on the path and would let its modules hide others of the same name.
     sys.path[0] = str(ROOT)
 
+from plml.arguments import add_voice, whole  # noqa: E402
+from plml.parsers import Parser  # noqa: E402
 from tune.arguments import add_assignments, add_places, add_size, address, exit_code, given, size_options  # noqa: E402
+from tune.invocation import usage  # noqa: E402
 
 _EPILOG = """\
 examples:
-  python ablations/run.py --grid digits_boostlu               run a grid, or continue it
-  python ablations/run.py --grid cole_losses --set data.root=VOCdevkit --set model.weights=mobilenet_v2.safetensors
-  python ablations/run.py --grid my_grid.yaml --dry-run       cells, runs, and how long they would take
-  python ablations/run.py --grid digits_boostlu --report      tables and figures again, from what is stored
+  {prog} --grid digits_boostlu               run a grid, or continue it
+  {prog} --grid cole_losses --set data.root=VOCdevkit --set model.weights=mobilenet_v2.safetensors
+  {prog} --grid my_grid.yaml --dry-run       cells, runs, and how long they would take
+  {prog} --grid digits_boostlu --report      tables and figures again, from what is stored
 
 exit codes: 0 done, 2 wrong input, 3 all runs failed, 4 interrupted (the same command continues),
             5 another process runs this grid
@@ -31,11 +34,11 @@ exit codes: 0 done, 2 wrong input, 3 all runs failed, 4 interrupted (the same co
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the grid runner."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         allow_abbrev=False,  # what must not happen twice is known by its whole name
-        prog="python ablations/run.py",
+        prog=usage("ablations/run.py"),
         description="Compare configurations over seeds and label draws: start a grid, or continue it where it stands.",
-        epilog=_EPILOG,
+        epilog=_EPILOG.format(prog=usage("ablations/run.py")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_argument_group("what to run")
@@ -44,7 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_assignments(what, "grid")
     what.add_argument("--report", action="store_true", help="rebuild tables and figures from stored runs; no training")
     budget = parser.add_argument_group("budget")
-    budget.add_argument("--trials", type=int, metavar="N", help="trials of each cell's search (tune_per_cell.n_trials)")
+    budget.add_argument(
+        "--trials", type=whole(1), metavar="N", help="trials of each cell's search (tune_per_cell.n_trials)"
+    )
     budget.add_argument("--time-budget", metavar="TIME", help="stop this launch after 90s, 30m, 8h")
     where = parser.add_argument_group("where")
     add_places(where)
@@ -55,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     other = parser.add_argument_group("before it starts")
     other.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
     other.add_argument("--dry-run", action="store_true", help="print cells, runs and estimated time; write nothing")
+    add_voice(parser.add_argument_group("what is told"))
     return parser
 
 
@@ -78,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.grid and not options.list:
         parser.error("--grid NAME|FILE.yaml is required (--list shows the names)")
-    return exit_code(lambda: _run(options, list(arguments or sys.argv[1:])), "grid")
+    return exit_code(lambda: _run(options, list(arguments or sys.argv[1:])), "grid", options)
 
 
 def _run(options: argparse.Namespace, arguments: list[str]) -> int:

@@ -8,11 +8,12 @@ import numpy as np
 
 from ablations.best_of_k import BestOfK, best_of_k
 from ablations.comparison import Difference, Interval, compare, figures_of
-from ablations.image_bootstrap import ImageBootstrap, bias_corrected_interval
+from ablations.image_bootstrap import ImageBootstrap
 from ablations.outcome import CellOutcome, GridOutcome
 from ablations.ranking import Ranking, rank
 from ablations.seed_bootstrap import bootstrap_interval
 from ablations.significance import TestName, check_test, holm, spread
+from plml.image_resamples import bias_corrected_interval
 
 
 @dataclass(frozen=True)

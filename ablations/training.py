@@ -5,18 +5,17 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from rich.console import Console
-
 from ablations.grid import Grid
 from ablations.grid_runs import GridRuns
 from ablations.plan import CellPlan, data_configs, missing_runs, open_searches, runs_of
 from ablations.search import CellSearch, open_ledger
 from ablations.source import GridSource, Named
 from ablations.store import Store
+from plml.terminal import Terminal
 from tune.crew_size import crew_limit, most_in_crew
 from tune.driving import drive
 from tune.folders import StudyFolder
-from tune.launch import prepare_data, say_why, warn
+from tune.launch import prepare_data, say_why
 from tune.ledger import Ledger
 from tune.orders import Book, order_book
 from tune.progress import StudyProgress
@@ -34,7 +33,7 @@ def train(
     plans: Sequence[CellPlan],
     uri: str,
     options: argparse.Namespace,
-    console: Console,
+    terminal: Terminal,
 ) -> tuple[bool, dict[str, str], GridRuns]:
     """Train what is left.
 
@@ -45,21 +44,21 @@ def train(
     cluster = StartingCluster(resources, options.address)
     with cluster.meanwhile():
         for config in data_configs(grid):
-            prepare_data(config, console)
-        runs = GridRuns(uri, grid, warn)
+            prepare_data(config)
+        runs = GridRuns(uri, grid, terminal.warn)
         runs.open()
-    stopper = Stopper(warn)
+    stopper = Stopper(terminal.warn)
     with cluster as plan, ExitStack() as stack, stopper.watch():
         ledgers = {
-            place: stack.enter_context(open_ledger(search, options.storage, stopper, warn))
+            place: stack.enter_context(open_ledger(search, options.storage, stopper, terminal.warn))
             for place, search in open_searches(plans).items()
         }
-        console.print(f"training {plan.describe()}")
+        terminal.print(f"training {plan.describe()}")
         stopper.after(grid.config.time_budget)
         waiting = missing_runs(plans)
         runs.expect([run for each in plans for run in each.runs])
         progress = StudyProgress(
-            console,
+            terminal,
             metric="selection/best",
             mode="max",
             total=_to_train(plans, ledgers, len(waiting)),

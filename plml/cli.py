@@ -3,10 +3,14 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from plml import __version__
+from plml.arguments import add_voice, whole
+from plml.deployment_arguments import add_export, add_predict, add_thresholds
+from plml.examples import EXAMPLES
+from plml.parsers import Parser, add_examples
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 4
 
@@ -22,7 +26,7 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command; a command's module is named by its ``command`` default."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="plml",
         description="Train and apply methods for partial-label multi-label image classification.",
         epilog=_EXAMPLES,
@@ -33,25 +37,34 @@ def build_parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train one configuration, or go on with it")
     train.add_argument("config", help="YAML file of a configuration, or recipe:NAME (see plml recipes)")
-    train.add_argument("assignments", nargs="*", metavar="path=value", help="override, for example optim.lr=1e-4")
+    train.add_argument(
+        "assignments", nargs="*", default=[], metavar="path=value", help="override, for example optim.lr=1e-4"
+    )
     train.add_argument("--output-dir", "-o", help="folder of the run (default: runs/METHOD-FINGERPRINT)")
     train.add_argument("--tracking-uri", help="MLflow store: http(s)://..., sqlite:////absolute/path.db")
     train.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
     train.add_argument("--fresh", action="store_true", help="begin again even if the folder holds this run")
-    train.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs that share the training (default: 1)")
+    train.add_argument(
+        "--devices", type=whole(1), default=1, metavar="N", help="GPUs that share the training (default: 1)"
+    )
+    add_voice(train)
     train.set_defaults(command="train")
 
     checkpoint = commands.add_parser("import-checkpoint", help="take over a checkpoint of a reference project")
     checkpoint.add_argument("--from", dest="layout", required=True, metavar="PROJECT", help="cones, csra, spml, ...")
     checkpoint.add_argument("file", help="the checkpoint")
     checkpoint.add_argument("config", help="YAML file or recipe:NAME that says which data set it is about")
-    checkpoint.add_argument("assignments", nargs="*", metavar="path=value", help="for example data.root=VOCdevkit")
+    checkpoint.add_argument(
+        "assignments", nargs="*", default=[], metavar="path=value", help="for example data.root=VOCdevkit"
+    )
     checkpoint.add_argument("--out", required=True, help="checkpoint to write, for plml evaluate and plml predict")
     checkpoint.set_defaults(command="import_checkpoint")
 
     evaluate = commands.add_parser("evaluate", help="score a split with a checkpoint")
     evaluate.add_argument("checkpoint", help="best.pt or last.pt of a run")
-    evaluate.add_argument("assignments", nargs="*", metavar="path=value", help="override, for example data.root=DIR")
+    evaluate.add_argument(
+        "assignments", nargs="*", default=[], metavar="path=value", help="override, for example data.root=DIR"
+    )
     evaluate.add_argument("--split", choices=("test", "val", "train"), default="test")
     evaluate.add_argument(
         "--groups", type=int, help="also means over so many groups of classes, the rarest first (OpenImages: 5)"
@@ -59,16 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
     evaluate.set_defaults(command="evaluate")
 
-    predict = commands.add_parser("predict", help="class names and probabilities of images")
-    predict.add_argument("checkpoint", help="best.pt of a run on images")
-    predict.add_argument("images", nargs="+", help="image files or folders of them")
-    predict.add_argument("--top", type=int, default=5, help="classes shown for each image (default: 5)")
-    predict.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
-    predict.add_argument("--weights", help="backbone weights, if they lie elsewhere than in training (linear mode)")
-    form = predict.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="every class, as one JSON object a line")
-    form.add_argument("--csv", action="store_true", help="every class, as a table with one row an image")
-    predict.set_defaults(command="predict")
+    add_predict(commands.add_parser("predict", help="class names and probabilities of images"))
+    add_thresholds(commands.add_parser("thresholds", help="choose from which probability on an image has a class"))
+    add_export(commands.add_parser("export", help="a trained model as one file, for onnxruntime or torch.export"))
 
     explain = commands.add_parser("explain", help="class maps of images by several models; label graphs; diagnostics")
     explain.add_argument(
@@ -85,6 +91,14 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("--out", "-o", required=True, help="folder for the figures, PNG and SVG")
     explain.set_defaults(command="explain")
 
+    compare = commands.add_parser("compare", help="runs side by side: configuration, figures, classes, curves")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, a checkpoint in it, or STUDY/KEY")
+    compare.add_argument("--html", metavar="FILE", help="also write a page that needs nothing else")
+    compare.add_argument("--classes", type=int, default=10, metavar="N", help="classes shown (default: 10)")
+    compare.add_argument("--output-dir", default="results", metavar="DIR", help="where studies lie (default: results)")
+    compare.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    compare.set_defaults(command="compare")
+
     register = commands.add_parser("register", help="make a checkpoint a version of a registered model in MLflow")
     register.add_argument("checkpoint", help="best.pt of a run on images")
     register.add_argument("--name", required=True, help="of the registered model")
@@ -96,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     features = commands.add_parser("features", help="extract and store the backbone's features of a data set")
     features.add_argument("config", help="YAML file of a configuration")
-    features.add_argument("assignments", nargs="*", metavar="path=value")
+    features.add_argument("assignments", nargs="*", default=[], metavar="path=value")
     features.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
     features.set_defaults(command="features")
 
@@ -142,7 +156,9 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check the installation, the devices and a data set")
     doctor.add_argument("--data", help="name of a data set (see plml datasets)")
     doctor.add_argument("--root", help="its folder")
-    doctor.add_argument("assignments", nargs="*", metavar="path=value", help="for example data.options.order=number")
+    doctor.add_argument(
+        "assignments", nargs="*", default=[], metavar="path=value", help="for example data.options.order=number"
+    )
     doctor.add_argument("--against", metavar="NAME=FOLDER", help="compare labels with a data set of the same images")
     doctor.add_argument("--deep", action="store_true", help="open and decode every image")
     doctor.set_defaults(command="doctor")
@@ -159,6 +175,15 @@ def build_parser() -> argparse.ArgumentParser:
         listing.add_argument("--json", action="store_true", help="print a list of JSON objects")
         listing.set_defaults(command="listing", listing=name)
     _add_setting_verbs(listing)
+
+    completion = commands.add_parser("completion", help="print what lets a shell complete plml and the runners")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion.add_argument(
+        "names", nargs="*", default=[], metavar="COMMAND", help="plml, plml-study, ... (default: all)"
+    )
+    completion.set_defaults(command="completion")
+
+    add_examples(parser, EXAMPLES)
     return parser
 
 
@@ -171,9 +196,9 @@ def _add_cache_verbs(cache: argparse.ArgumentParser) -> None:
     build.add_argument("config", nargs="+", metavar="CONFIG|path=value", help="YAML file or recipe:NAME, and overrides")
     build.add_argument("--download", action="store_true", help="fetch torchvision weights that model.weights names")
     verify = verbs.add_parser("verify", help="compare every byte with the digests taken when it was written")
-    verify.add_argument("keys", nargs="*", metavar="KEY", help="beginning of a key (default: everything)")
+    verify.add_argument("keys", nargs="*", default=[], metavar="KEY", help="beginning of a key (default: everything)")
     drop = verbs.add_parser("drop", help="delete arrays that no live process uses")
-    drop.add_argument("keys", nargs="*", metavar="KEY", help="beginning of a key")
+    drop.add_argument("keys", nargs="*", default=[], metavar="KEY", help="beginning of a key")
     drop.add_argument("--unused-for", metavar="AGE", help="only what was not used for so long, for example 30d")
     drop.add_argument("--to-size", metavar="SIZE", help="the least recently used, until this much is left: 20GB")
     drop.add_argument("--all", action="store_true", help="everything")
@@ -186,7 +211,9 @@ def _add_setting_verbs(settings: argparse.ArgumentParser) -> None:
     """Add what ``plml settings`` does with one drawn label setting, beside listing the mechanisms."""
     verbs = settings.add_subparsers(title="one label setting as a file", metavar="draw | show | export")
     draw = verbs.add_parser("draw", help="draw a label setting on a data set and write it")
-    draw.add_argument("config", nargs="*", metavar="CONFIG|path=value", help="YAML file, and what overrides it")
+    draw.add_argument(
+        "config", nargs="*", default=[], metavar="CONFIG|path=value", help="YAML file, and what overrides it"
+    )
     draw.add_argument("--out", required=True, type=Path, metavar="FILE.npz")
     show = verbs.add_parser("show", help="what a written label setting is, and its digest")
     show.add_argument("file", type=Path)
@@ -203,29 +230,48 @@ def _add_setting_verbs(settings: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0 done, 1 failed, 2 wrong input, 4 interrupted and resumable."""
     options = build_parser().parse_args(arguments)
+    if options.command != "train":
+        return _run(options, lambda _: None)
+    from plml.terminal import terminal
+
+    with terminal.speaking(quiet=options.quiet, json=options.events):
+        code = _run(options, lambda text: terminal.event("error", message=text))
+        terminal.event("end", exit_code=code)
+    return code
+
+
+def _run(options: argparse.Namespace, told: Callable[[str], None]) -> int:
+    """Run a command; return its exit code. An error is one line on standard error, and ``told`` hears of it."""
     from plml.errors import DivergenceError, PlmlError
-    from plml.storage import storage_trouble
+    from plml.storage import storage_trouble, wrong_path
+
+    def tell(text: str) -> None:
+        told(text.removeprefix("error: "))
+        sys.stderr.write(f"{text}\n")
 
     module = importlib.import_module(f"plml.commands.{options.command}")
     try:
         return int(module.run(options))
     except DivergenceError as error:
-        sys.stderr.write(f"training diverged: {error}\n")
+        tell(f"training diverged: {error}")
         return FAILED
     except PlmlError as error:
-        sys.stderr.write(f"error: {error}\n")
+        tell(f"error: {error}")
         return WRONG_INPUT
     except KeyboardInterrupt:
-        sys.stderr.write(f"interrupted; {_way_on(options)}\n")
+        tell(f"interrupted; {_way_on(options)}")
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output, `head` for one, went away
         return DONE
     except OSError as error:
+        if wrong := wrong_path(error):
+            tell(f"error: {wrong}")
+            return WRONG_INPUT
         trouble = storage_trouble(error)
         if trouble is None:
             raise
-        sys.stderr.write(f"error: {trouble}; {_way_on(options)}\n")
+        tell(f"error: {trouble}; {_way_on(options)}")
         return INTERRUPTED
 
 

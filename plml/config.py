@@ -319,6 +319,9 @@ def load_config(path: str | Path, assignments: list[str] | None = None) -> Train
     if str(path).startswith(PREFIX):
         return recipe_config(str(path), overrides)
     file = Path(path)
+    if file.is_dir():
+        inside = [str(path) for path in sorted(file.glob("*.yaml"))]
+        raise ConfigError(f"{file} is a folder, and a configuration is a YAML file{nearest(str(file), inside)}")
     if not file.is_file():
         siblings = [str(p) for p in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
         raise ConfigError(f"{file} is not a file{nearest(str(file), siblings) if siblings else ''}")

@@ -2,7 +2,9 @@
 
 import torch
 
-from plml.errors import ConfigError
+from plml.errors import ConfigError, nearest
+
+KINDS = ("auto", "cpu", "cuda", "mps")
 
 
 def pick_device(name: str) -> torch.device:
@@ -13,6 +15,9 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in KINDS:
+        raise ConfigError(f"device: there is no device '{name}'{nearest(kind, KINDS)}")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

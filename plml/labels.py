@@ -20,23 +20,37 @@ LabelArray = NDArray[np.int8]  # (N, L) with entries POSITIVE, NEGATIVE, UNKNOWN
 
 
 class Batch(NamedTuple):
-    """What a method sees of one step. It holds no truth, so a method cannot peek."""
+    """What a method sees of one step. It holds no truth, so a method cannot peek.
 
-    inputs: Tensor  # images (B, C, H, W) float, or features (B, D)
-    observed: Tensor  # (B, L) int8
-    # (B,) int64, position in the training split: 0 .. N-1. Nobody needs the tuple method of that name.
-    index: Tensor  # type: ignore[assignment]
+    Attributes:
+        inputs: images (B, C, H, W) float, or features (B, D).
+        observed: (B, L) int8.
+        index: (B,) int64, positions in the training split: 0 .. N-1.
+    """
+
+    inputs: Tensor
+    observed: Tensor
+    index: Tensor  # type: ignore[assignment]  # nobody needs the tuple method of that name
 
 
 class ModelOutput(NamedTuple):
-    """What the network says of one batch. What stands after ``features`` is None where there is no such thing."""
+    """What the network says of one batch. What stands after ``features`` is None where there is no such thing.
 
-    logits: Tensor  # (B, L)
-    features: Tensor  # (B, D), after global pooling
-    maps: Tensor | None = None  # (B, D, h, w), before pooling
-    class_weights: Tensor | None = None  # (L, D), how the head reads a feature vector; with gradient
-    class_bias: Tensor | None = None  # (L,)
-    views: Tensor | None = None  # (V, B, D), pooled features of further augmented views of the same images
+    Attributes:
+        logits: (B, L).
+        features: (B, D), after global pooling.
+        maps: (B, D, h, w), before pooling.
+        class_weights: (L, D), how the head reads a feature vector; with gradient.
+        class_bias: (L,).
+        views: (V, B, D), pooled features of further augmented views of the same images.
+    """
+
+    logits: Tensor
+    features: Tensor
+    maps: Tensor | None = None
+    class_weights: Tensor | None = None
+    class_bias: Tensor | None = None
+    views: Tensor | None = None
 
     def float(self) -> "ModelOutput":
         """Return the same in single precision, or in double where it is that already."""

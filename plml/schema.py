@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from plml.errors import ConfigError, nearest
 
+# What pydantic adds to the place of a value that may be of several kinds: the kind that it was held against.
+_KIND = re.compile(r"literal\[.*\]|constrained-\w+|int|float|str|bool|function-\w+\[.*\]|(list|dict|tuple)\[.*\]")
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -55,12 +57,30 @@ def validate(model: type[M], values: Any, path: str = "", source: str = "") -> M
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{source + ': ' if source else ''}{path or 'the file'} must be a mapping, got {values!r}")
+    head = f"{source}: " if source else ""
     try:
         return model.model_validate(dict(values))
+    except ConfigError as error:  # of a part that is checked by itself
+        raise ConfigError(head + ("\n" + head).join(str(error).splitlines())) from None
     except ValidationError as error:
-        lines = [_line(model, item, path) for item in error.errors(include_url=False)]
-        head = f"{source}: " if source else ""
+        lines = [_line(model, item, path) for item in _of_unions(error.errors(include_url=False))]
         raise ConfigError(head + ("\n" + head).join(dict.fromkeys(lines))) from None
+
+
+def _of_unions(items: list[Any]) -> list[Any]:
+    """Make one error of those of a value that may be of several kinds, of which pydantic tells each by itself."""
+    found: dict[tuple[Any, ...], Any] = {}
+    for item in items:
+        place = item["loc"]
+        while place and isinstance(place[-1], str) and _KIND.fullmatch(place[-1]):
+            place = place[:-1]
+        if place == item["loc"]:
+            found[(*place, len(found))] = item
+        elif place in found:
+            found[place]["msg"] += " or " + item["msg"].removeprefix("Input should be ")
+        else:
+            found[place] = {**item, "loc": place, "type": "union"}
+    return list(found.values())
 
 
 def check_keys(model: type[BaseModel], tree: Mapping[str, Any], path: str = "") -> None:
@@ -87,6 +107,8 @@ def _line(model: type[BaseModel], item: Any, prefix: str) -> str:
         parent = dotted.rpartition(".")[0]
         hint = nearest(location[-1], owner.model_fields) if owner else ""
         hint = re.sub(r"'(\w+)'\?$", lambda m: f"'{parent + '.' if parent else ''}{m[1]}'?", hint)
+        if owner and not owner.model_fields:
+            hint = f"; '{owner.__name__.removesuffix('_options')}' has no options"
         return f"unknown key '{dotted}'{hint}"
     if item["type"] == "missing":
         return f"'{dotted}' is required"
@@ -97,6 +119,8 @@ def _line(model: type[BaseModel], item: Any, prefix: str) -> str:
     hint = ""
     if item["type"] == "literal_error" and isinstance(got, str):
         hint = nearest(got, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+    if amount := re.fullmatch(r"\w+ should have (at (?:least|most) .*?)(?: after validation, not \d+)?", rule):
+        return f"{dotted} must have {amount[1]}, got {got!r}"
     return f"{dotted} must be {rule}, got {got!r}{hint}"
 
 

@@ -17,6 +17,10 @@ TROUBLE = frozenset(
         errno.ENOTCONN,  # what served a folder in user space died
     }
 )
+# What a path that somebody typed can be told; trying again does not help.
+WRONG_PATH = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTEMPTY}
+)
 
 
 def storage_trouble(error: BaseException) -> str | None:
@@ -27,4 +31,11 @@ def storage_trouble(error: BaseException) -> str | None:
             place = f"{seen.filename}: " if seen.filename is not None else ""
             return f"{place}{seen.strerror} ({errno.errorcode[seen.errno]})"
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return None
+
+
+def wrong_path(error: BaseException) -> str | None:
+    """Return path and reason if ``error`` is about a path that cannot be what was asked for; None if it is not."""
+    if isinstance(error, OSError) and error.filename is not None and error.errno in WRONG_PATH:
+        return f"{error.filename}: {error.strerror} ({errno.errorcode[error.errno]})"
     return None

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from plml.checkpoint import load_array, load_arrays
 from plml.config import TrainConfig, load_config
-from plml.errors import DamagedError, PlmlError
+from plml.errors import DamagedError, DataError, PlmlError
 from plml.report_log import read_reports
 
 TEST_FIGURE, EPOCH_TEST_FIGURE = "test/mAP", "test_by_epoch/mAP"
@@ -108,6 +108,22 @@ def read_scores(file: Path) -> NDArray[Any]:
             f"{error}; a run writes its scores only while it trains: delete its folder {file.parent.parent} and train "
             "it again (plml train --fresh), or leave it out"
         ) from error
+
+
+def read_test_scores(folder: Path) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Return a run's test logits (N, L) and labels (N, L), or None if it kept none.
+
+    Raises:
+        DataError: the two do not belong together.
+        DamagedError: one of them is damaged.
+    """
+    scores_path, labels_path = folder / "scores" / "test.npy", folder / "scores" / "test_labels.npy"
+    if not (scores_path.is_file() and labels_path.is_file()):
+        return None
+    scores, labels = read_scores(scores_path), read_scores(labels_path)
+    if scores.shape != labels.shape:
+        raise DataError(f"{folder}: test.npy is {scores.shape} and test_labels.npy is {labels.shape}, not alike")
+    return scores, labels
 
 
 def find_run_folders(paths: Iterable[Path]) -> list[Path]:

@@ -1,6 +1,7 @@
 """Where the pages of a tracking store are: the command that serves them, and links into them."""
 
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -10,6 +11,8 @@ from urllib.parse import quote, urlencode
 
 from plml.tracking_uri import LOCAL_UI, without_password
 from plml.tracking_view import VIEW_KEY
+
+PAGES = "PLML_MLFLOW_PAGES"  # environment variable: a server's address for browsers, where workers know it by another
 
 
 class Pages:
@@ -43,7 +46,9 @@ class Pages:
     @property
     def ui(self) -> str:
         """Address of the pages: the server's, or that of ``ui_command``."""
-        return self.shown if self.is_server else LOCAL_UI
+        if not self.is_server:
+            return LOCAL_UI
+        return without_password(os.environ.get(PAGES, "")).rstrip("/") or self.shown
 
     def experiment_url(self, experiment_id: str, *, key: str = VIEW_KEY) -> str:
         """Return the link that opens on filled charts: parallel coordinates, figures, learning curves, best first."""

@@ -4,8 +4,14 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from plml.arguments import amount, whole
+
+if TYPE_CHECKING:
+    from plml.terminal import Terminal
 
 WRONG_INPUT, INTERRUPTED, HELD = 2, 4, 5
 ONCE = frozenset({"--fresh", "--yes", "--retry-failed"})  # what must not happen again when a command continues
@@ -17,7 +23,7 @@ def add_places(group: Any) -> None:
     group.add_argument(
         "--tracking-uri", type=address, metavar="URI", help="MLflow store (default: sqlite:///OUTPUT_DIR/mlflow.db)"
     )
-    group.add_argument("--address", help="a running Ray cluster; default: this machine alone")
+    group.add_argument("--address", type=cluster, help="a running Ray cluster, HOST:PORT; default: this machine alone")
 
 
 def address(text: str) -> str:
@@ -29,13 +35,31 @@ def address(text: str) -> str:
     return text
 
 
+def cluster(text: str) -> str:
+    """Return the address of a cluster's head, ``HOST:PORT`` or ``auto``; whether anybody answers is asked later."""
+    if text == "auto":
+        return text
+    if text == "local":
+        raise argparse.ArgumentTypeError("leave --address out to train on this machine alone, got 'local'")
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"give HOST:PORT of the cluster's head, and start this command on one of its machines, got '{text}'"
+        )
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be HOST:PORT, such as 10.0.0.1:6379, got '{text}'")
+    return text
+
+
 def add_size(group: Any) -> None:
     """Add what one training occupies."""
     group.add_argument(
-        "--gpus-per-trial", type=float, metavar="G", help="0, a fraction, 1, or so many that train it together"
+        "--gpus-per-trial", type=amount, metavar="G", help="0, a fraction, 1, or so many that train it together"
     )
-    group.add_argument("--cpus-per-trial", type=int, metavar="C")
-    group.add_argument("--max-concurrent", type=int, metavar="M", help="trainings at once; default: as many as fit")
+    group.add_argument("--cpus-per-trial", type=whole(1), metavar="C")
+    group.add_argument(
+        "--max-concurrent", type=whole(1), metavar="M", help="trainings at once; default: as many as fit"
+    )
 
 
 def add_assignments(group: Any, what: str) -> None:
@@ -64,28 +88,63 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {path: value for path, value in options.items() if value is not None}
 
 
-def exit_code(run: Callable[[], int], what: str) -> int:
-    """Run; return its exit code, or that of an error, which is told in one line."""
+def exit_code(run: Callable[[], int], what: str, options: argparse.Namespace) -> int:
+    """Run; return its exit code, or that of an error, which is told in one line.
+
+    Args:
+        run: does it.
+        what: it is: study, promotion, grid.
+        options: of the command line; :func:`plml.arguments.add_voice` says how it speaks.
+    """
+    from plml.terminal import terminal
+
+    with terminal.speaking(quiet=options.quiet, json=options.events):
+        code = _exit_code(run, what, terminal)
+        terminal.event("end", exit_code=code)
+    return code
+
+
+@contextmanager
+def _like_an_interrupt(*numbers: signal.Signals) -> Iterator[None]:
+    """Let signals mean what Ctrl-C does within the block; the caller's own handlers return after it."""
+    if threading.current_thread() is not threading.main_thread():  # Python sets handlers in the main thread only
+        yield
+        return
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _exit_code(run: Callable[[], int], what: str, terminal: "Terminal") -> int:
     from plml.errors import PlmlError
 
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGUSR1):  # outside of training they mean what Ctrl-C does
-            signal.signal(number, signal.default_int_handler)
+    def tell(text: str) -> None:
+        terminal.event("error", message=text)
+        sys.stderr.write(f"error: {text}\n")
+
     try:
-        return run()
+        with _like_an_interrupt(signal.SIGTERM, signal.SIGUSR1):
+            return run()
     except PlmlError as error:
         kind = type(error).__name__
-        sys.stderr.write(f"error: {error}\n")
+        tell(str(error))
         if kind == "TroubleError":
             sys.stderr.write(f"nothing is lost; the same command continues the {what}\n")
         return {"StudyHeldError": HELD, "TroubleError": INTERRUPTED}.get(kind, WRONG_INPUT)
     except OSError as error:
-        from plml.storage import storage_trouble
+        from plml.storage import storage_trouble, wrong_path
 
+        if wrong := wrong_path(error):
+            tell(wrong)
+            return WRONG_INPUT
         trouble = storage_trouble(error)
         if trouble is None:
             raise
-        sys.stderr.write(f"error: {trouble}\nnothing is lost; the same command continues the {what}\n")
+        tell(trouble)
+        sys.stderr.write(f"nothing is lost; the same command continues the {what}\n")
         return INTERRUPTED
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; the same command continues the {what}\n")

@@ -1,20 +1,20 @@
 """The end of a launch: everything delivered to MLflow, leaderboard and figures written, the links printed."""
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 
+from plml.terminal import Terminal
 from plml.tracking import Tracker
 from tune.averages import averages
+from tune.invocation import plml_command
 from tune.label_bias import label_bias
 from tune.leaderboard import render, write_leaderboard
 from tune.publishing import best_runs, publish
 from tune.records import best_trials, state_of
 from tune.registering import register_best, upload_epochs
 from tune.standings import Leaderboard, read_leaderboard
-from tune.terminal import plml_command
 
 if TYPE_CHECKING:
     from tune.ledger import Ledger
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 
 def close_study(
-    ledger: "Ledger", runs: "TrialRuns", console: Console, *, unfinished: bool, force_alias: bool = False
+    ledger: "Ledger", runs: "TrialRuns", terminal: Terminal, *, unfinished: bool, force_alias: bool = False
 ) -> None:
     """Show the leaderboard, deliver what is missing, write tables and figures, and end the study's MLflow run.
 
     Args:
         ledger: of the study.
         runs: its MLflow runs.
-        console: where it is told.
+        terminal: where it is told.
         unfinished: there is something left to train.
         force_alias: the alias of the registered model moves whatever the figures say.
     """
     study, folder = ledger.study, ledger.folder
     if (standings := read_leaderboard(ledger.optuna, folder.path)).rows:
-        console.print(render(standings))
-    with console.status("delivering to MLflow ...") as status:
+        terminal.print(render(standings))
+    with terminal.status("delivering to MLflow ...") as status:
         runs.drain(lambda left: status.update(f"delivering to MLflow, {left} trials left ..."))
         runs.deliver()
         status.update("writing leaderboard and figures ...")
@@ -52,15 +52,39 @@ def close_study(
         figures = {f"trials/{name.lower()}": float(states.count(name)) for name in ("COMPLETE", "PRUNED", "FAILED")}
         if best and best[0].value is not None:
             figures["objective/best"] = best[0].value
+        counts = {name: states.count(name) for name in sorted(set(states))}
         runs.close_study("INTERRUPTED" if unfinished else "COMPLETE", figures)
     for line in label_bias(board):
-        console.print(f"warning   label bias is suspected: {escape(line)}", style="yellow", soft_wrap=True)
+        terminal.warn(f"warning   label bias is suspected: {line}")
     for line in registered:
-        console.print(f"model     {escape(line)}", soft_wrap=True)
-    _links(board, runs.tracker if runs.experiment_id else None, runs.experiment_id, console)
+        terminal.print(f"model     {escape(line)}", soft_wrap=True)
+    terminal.event("result", study=study.name, states=counts, **_told(board))
+    _links(board, runs.tracker if runs.experiment_id else None, runs.experiment_id, terminal)
 
 
-def _links(board: Leaderboard, tracker: Tracker | None, experiment: str | None, console: Console) -> None:
+def _told(board: Leaderboard) -> dict[str, Any]:
+    """What an event says of the best trial, and where the rest stands."""
+    files = {"leaderboard": board.csv_file, "best_config": board.best_file}
+    best = board.best
+    if best is None:
+        return {"best": None, **files}
+    return {
+        "best": {
+            "trial": best.key,
+            "method": best.method,
+            "objective": best.objective,
+            "selected_by": best.selected_by,
+            "best_epoch": best.best_epoch,
+            "val_map": best.val_map,
+            "test_map": best.test_map,
+            "values": best.values,
+            "folder": best.run_folder,
+        },
+        **files,
+    }
+
+
+def _links(board: Leaderboard, tracker: Tracker | None, experiment: str | None, terminal: Terminal) -> None:
     """What to look at next."""
     lines = [("table", str(board.csv_file))]
     if means := [mean for mean in averages(board) if mean.complete]:
@@ -75,4 +99,5 @@ def _links(board: Leaderboard, tracker: Tracker | None, experiment: str | None, 
         if len(compared := best_runs(board)) > 1:
             lines.append(("compare", tracker.compare_url(experiment, compared)))
     for name, text in lines:
-        console.print(f"{name:8}  {escape(text)}", soft_wrap=True)
+        last = terminal.result if name in ("table", "best") else terminal.print
+        last(f"{name:8}  {escape(text)}", soft_wrap=True)

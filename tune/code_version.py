@@ -22,6 +22,8 @@ def code_digest() -> str:
 @lru_cache(maxsize=1)
 def commit() -> str | None:
     """Return the commit that is checked out, ``+`` appended if files differ from it; None outside a repository."""
+    if not (ROOT / "pyproject.toml").is_file():
+        return None  # installed; a repository around it, of whoever uses it, says nothing of this code
     head = _git("rev-parse", "--short=12", "HEAD")
     if head is None:
         return None

@@ -171,6 +171,7 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
 
     Raises:
         ConfigError: a trial does not fit, or there is no cluster at ``address``.
+        TroubleError: Ray cannot start here.
     """
     plan = None if address else make_plan(resources, *local_resources())
     if address:
@@ -185,7 +186,9 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
     logging.getLogger("ray").setLevel(logging.ERROR)
     for package in ("ray.tune", "ray.air", "ray.train"):  # a worker that dies is told in one line, not in forty
         logging.getLogger(package).setLevel(logging.CRITICAL)
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # Workers find an installed project by themselves; PYTHONPATH would put site-packages before the standard library.
+    own = [] if ROOT.name == "site-packages" else [str(ROOT)]
+    path = os.pathsep.join([*own, *filter(None, [os.environ.get("PYTHONPATH")])])
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if address:
         from tune.nodes import nodes_now, plan_for
@@ -195,14 +198,20 @@ def ray_cluster(resources: ResourcesConfig, address: str | None = None) -> Itera
         return
     assert plan is not None
     with environment(PYTHONPATH=path, RAY_preload_python_modules=PRELOADED, **AHEAD):
-        ray.init(
-            address="local",
-            num_cpus=plan.concurrent,
-            num_gpus=int(plan.gpus),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **common,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=plan.concurrent,
+                num_gpus=int(plan.gpus),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **common,
+            )
+        except OSError:
+            raise  # of the disk, which the caller tells
+        except Exception as error:  # Ray raises plain ones: of a machine that is too busy, for one
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise TroubleError(f"Ray cannot start on this machine: {reason}") from error
     try:
         yield plan
     finally:

@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-
 from plml.data.watch import ImageWatch
+from plml.terminal import Terminal
 
 if TYPE_CHECKING:
     from tune.ledger import Ledger
@@ -13,7 +11,7 @@ if TYPE_CHECKING:
 _ATTR = "images"
 
 
-def watch_images(ledger: "Ledger", console: Console) -> ImageWatch:
+def watch_images(ledger: "Ledger", terminal: Terminal) -> ImageWatch:
     """Look at the images of a study's base configuration before it trains.
 
     The first launch notes their names and sizes in the ledger; later ones compare, and say if they differ.
@@ -26,12 +24,12 @@ def watch_images(ledger: "Ledger", console: Console) -> ImageWatch:
         _warn(
             "the image files of this study are not those that it began with: names or sizes differ; new trials learn "
             "from other images than those that are done, and --fork NEW or --fresh keeps them apart",
-            console,
+            terminal,
         )
     return watch
 
 
-def tell_changes(watch: ImageWatch, console: Console) -> None:
+def tell_changes(watch: ImageWatch, terminal: Terminal) -> None:
     """Say if images changed since ``watch`` looked at them."""
     changed = watch.changed()
     if changed:
@@ -39,9 +37,9 @@ def tell_changes(watch: ImageWatch, console: Console) -> None:
             f"{len(changed)} of {len(watch.stamps)} image files changed while trials were trained, {changed[0]} for "
             "one: trials that loaded the data since then learned from other images; restore the files, or begin again "
             "(--fresh)",
-            console,
+            terminal,
         )
 
 
-def _warn(text: str, console: Console) -> None:
-    console.print(f"warning   {escape(text)}", style="yellow", soft_wrap=True)
+def _warn(text: str, terminal: Terminal) -> None:
+    terminal.warn(f"warning   {text}")

@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,12 +18,13 @@ from plml.checkpoint import write_text
 from plml.config import ModelConfig, TrainConfig
 from plml.errors import PlmlError
 from plml.schema import read_yaml
+from plml.terminal import terminal
 from tune.arguments import ONCE
 from tune.folders import StudyFolder, StudyHeldError
+from tune.invocation import runner_command
 from tune.run import study_options
 from tune.study import Study, load_study
 from tune.study_file import STUDIES, find_study, name_of, study_names
-from tune.terminal import make_console, python_command
 from tune.trouble import TroubleError
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from tune.trial_runs import TrialRuns
 
 DONE, FAILED, INTERRUPTED = 0, 3, 4
-
-console = make_console()
 
 
 def list_studies(options: argparse.Namespace) -> int:
@@ -48,9 +45,11 @@ def list_studies(options: argparse.Namespace) -> int:
     for name in study_names():
         tree = read_yaml((STUDIES / f"{name}.yaml").read_text(encoding="utf-8"), name)
         table.add_row(name, escape(str(tree.get("description", ""))))
+        terminal.event("study", name=name, description=tree.get("description", ""))
     for file in sorted(output.glob("*/study.yaml")):
         table.add_row(file.parent.name, f"[dim]begun in {escape(str(file.parent))}[/dim]")
-    console.print(table)
+        terminal.event("study", name=file.parent.name, folder=file.parent)
+    terminal.print(table)
     return DONE
 
 
@@ -74,12 +73,12 @@ def launch(options: argparse.Namespace, arguments: Sequence[str], cluster: "Star
         from tune import preview
 
         if options.dry_run:
-            return preview.dry_run(study, folder, options, console)
-        return preview.smoke(study, options, console)
+            return preview.dry_run(study, folder, options, terminal)
+        return preview.smoke(study, options, terminal)
     if options.fresh:
         from tune.renewal import begin_again
 
-        options.storage = begin_again(folder, uri, console, storage=options.storage, sure=options.yes)
+        options.storage = begin_again(folder, uri, terminal, storage=options.storage, sure=options.yes)
     command = continue_line(arguments)
     with folder.hold():
         return run_study(study, folder, uri, options, command, cluster)
@@ -93,8 +92,7 @@ def read_study(options: argparse.Namespace, output: Path) -> Study:
 
 def continue_line(arguments: Sequence[str]) -> str:
     """Return the command that continues the study: this one, without what must not happen twice."""
-    script = Path(sys.argv[0]) if sys.argv[0].endswith("run.py") else Path("tune/run.py")
-    return shlex.join([python_command(), str(script), *(argument for argument in arguments if argument not in ONCE)])
+    return shlex.join([*runner_command("tune/run.py"), *(word for word in arguments if word not in ONCE)])
 
 
 def run_study(
@@ -121,7 +119,7 @@ def run_study(
     check_two_databases(storage, uri)
     budget = study.budget()
     teacher = find_teacher(study, folder.path.parent)
-    stopper = Stopper(warn)
+    stopper = Stopper(terminal.warn)
     ledger: Ledger | None = None
 
     def lost(why: str) -> None:
@@ -130,24 +128,19 @@ def run_study(
         stopper.lose(why)
 
     with holding(study.name, folder, storage, study.config.objective.mode, lost):
-        ledger = Ledger(study, folder, storage, budget, say=warn, hurry=lambda: stopper.at_once)
+        ledger = Ledger(study, folder, storage, budget, say=terminal.warn, hurry=lambda: stopper.at_once)
         write_text(folder.storage_file, storage + "\n")
         write_text(folder.study_file, dump_study(study))
         if old is not None:
-            renewal.learn(ledger, old, console)
+            renewal.learn(ledger, old, terminal)
         if teacher is not None:
-            renewal.warm_start(ledger, teacher, console)
-        runs = TrialRuns(uri, ledger, warn=warn)
+            renewal.warm_start(ledger, teacher, terminal)
+        runs = TrialRuns(uri, ledger, warn=terminal.warn)
         if (url := folder.run_store(options.run_store)) is not None:
             from tune.fetching import open_fetcher
 
-            runs.fetcher = open_fetcher(url, folder, ledger.uid, warn)
+            runs.fetcher = open_fetcher(url, folder, ledger.uid, terminal.warn)
         return _run(study, ledger, runs, stopper, options, command, cluster)
-
-
-def warn(text: str) -> None:
-    """Print a line that a user should see."""
-    console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True)
 
 
 def _run(
@@ -167,7 +160,7 @@ def _run(
     retried = ledger.retry_failed() if options.retry_failed else 0
     _head(study, ledger.folder, command, budget)
     if changed := ledger.sign_code():
-        warn(changed)
+        terminal.warn(changed)
     if study.base.mode == "linear" and not ledger.begun():
         runs.open_study_later(lambda: _pages(runs))
     else:
@@ -178,7 +171,7 @@ def _run(
         waiting = ledger.begun() - ledger.ended() - retried
         notes += [f"{waiting} interrupted trials go on where they stopped"] if waiting else []
         notes += [f"{retried} failed trials are tried again"] if retried else []
-        console.print("going on: " + ", ".join(notes))
+        terminal.print("going on: " + ", ".join(notes))
     runs.deliver()
     try:
         interrupted, gave_up = _train(study, ledger, runs, stopper, options, cluster)
@@ -194,7 +187,7 @@ def _run(
     from tune.closing import close_study
 
     unfinished = ledger.has_work() and not ledger.exhausted
-    close_study(ledger, runs, console, unfinished=unfinished, force_alias=options.force_alias)
+    close_study(ledger, runs, terminal, unfinished=unfinished, force_alias=options.force_alias)
     if code == FAILED:
         _explain_failures(ledger, study, gave_up=gave_up)
     elif ledger.has_work():
@@ -205,12 +198,13 @@ def _run(
 def _what_is_left(ledger: "Ledger", command: str, *, interrupted: bool) -> None:
     """Say why the budget is not used up, and how to go on."""
     if ledger.exhausted:
-        console.print(f"the search space holds no further configurations than these {ledger.begun()}")
+        terminal.print(f"the search space holds no further configurations than these {ledger.begun()}")
         return
     why = "interrupted" if interrupted else "stopped"
     done = f"{why} after {ledger.ended()} of {ledger.n_trials} trials; nothing is lost. To continue:"
-    console.print(f"[yellow]{done}[/yellow]")
-    console.print(f"  {escape(command)}", soft_wrap=True)
+    terminal.event("unfinished", reason=why, ended=ledger.ended(), trials=ledger.n_trials, command=command)
+    terminal.result(f"[yellow]{done}[/yellow]")
+    terminal.result(f"  {escape(command)}", soft_wrap=True)
 
 
 def _train(
@@ -228,10 +222,10 @@ def _train(
 
     cluster = cluster or StartingCluster(study.config.resources, options.address)
     with cluster.meanwhile():
-        prepare_data(study.base, console)
+        prepare_data(study.base)
         from tune.image_changes import tell_changes, watch_images
 
-        images = watch_images(ledger, console)
+        images = watch_images(ledger, terminal)
         from tune.crew_size import crew_limit
         from tune.driving import drive
         from tune.orders import order_book
@@ -243,10 +237,10 @@ def _train(
     with cluster as plan, stopper.watch():
         if runs.fetcher is not None:
             plan = replace(plan, store=runs.fetcher.store.url)
-        console.print(f"training {plan.describe()}")
+        terminal.print(f"training {plan.describe()}")
         stopper.after(study.config.time_budget)
         progress = StudyProgress(
-            console,
+            terminal,
             metric=study.config.objective.metric,
             mode=study.config.objective.mode,
             total=max(ledger.n_trials, ledger.begun()),
@@ -266,7 +260,7 @@ def _train(
             shares=2 * plan.concurrent,
         )
         interrupted = drive(searcher, plan, folder.path, stopper, progress, orders)
-    tell_changes(images, console)
+    tell_changes(images, terminal)
     say_why(stopper, study.config.time_budget)
     return interrupted, searcher.gave_up
 
@@ -274,9 +268,9 @@ def _train(
 def say_why(stopper: "Stopper", time_budget: float | None) -> None:
     """Say why a launch stopped, if it was not the user."""
     if stopper.reason == "time":
-        console.print(f"the time budget of {time_budget:g} s is spent")
+        terminal.print(f"the time budget of {time_budget:g} s is spent")
     elif stopper.reason == "trouble":
-        console.print(f"[red]stopped: {escape(stopper.trouble)}[/red]", soft_wrap=True)
+        terminal.warn(f"stopped: {stopper.trouble}")
 
 
 def fetch_weights(models: Iterable[ModelConfig]) -> None:
@@ -288,16 +282,16 @@ def fetch_weights(models: Iterable[ModelConfig]) -> None:
             find_weights(model, download=True)
 
 
-def prepare_data(config: TrainConfig, console: Console) -> None:
+def prepare_data(config: TrainConfig) -> None:
     """Find, check and decode the data once, before workers share it; raises DataError while nothing runs yet."""
     import torch
 
     if torch.cuda.is_available():
         # In a process of its own: the driver would keep a part of the GPU's memory for as long as it lives.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            pool.submit(load_once, config.tree(), console.is_terminal).result()
+            pool.submit(load_once, config.tree(), terminal.animated).result()
     else:
-        load_once(config.tree(), console.is_terminal)
+        load_once(config.tree(), terminal.animated)
 
 
 def load_once(tree: dict[str, Any], progress: bool) -> None:
@@ -328,6 +322,16 @@ def _head(study: Study, folder: StudyFolder, command: str, budget: int) -> None:
     ]
     lines.append(("continue", command))
     _print_lines(lines)
+    terminal.event(
+        "start",
+        command="study",
+        name=study.name,
+        folder=folder.path,
+        trials=budget,
+        methods=study.space.methods,
+        metric=study.config.objective.metric,
+        mode=study.config.objective.mode,
+    )
 
 
 def _pages(runs: "TrialRuns") -> None:
@@ -342,7 +346,7 @@ def _pages(runs: "TrialRuns") -> None:
 
 def _print_lines(lines: Sequence[tuple[str, str]]) -> None:
     for name, text in lines:
-        console.print(f"{name:8}  {escape(text)}", soft_wrap=True)
+        terminal.print(f"{name:8}  {escape(text)}", soft_wrap=True)
 
 
 def verdict(ledger: "Ledger", *, interrupted: bool, gave_up: bool) -> int:
@@ -365,9 +369,9 @@ def _explain_failures(ledger: "Ledger", study: Study, *, gave_up: bool) -> None:
     from tune.records import failures
 
     if gave_up:
-        console.print(f"[red]stopped: {study.config.failure_budget} trials failed in a row[/red]")
+        terminal.warn(f"stopped: {study.config.failure_budget} trials failed in a row")
     else:
-        console.print("[red]every trial failed[/red]")
+        terminal.warn("every trial failed")
     for reason, count in failures(ledger.trials()).most_common(5):
-        console.print(f"  {count} x {escape(reason)}", soft_wrap=True)
-    console.print("once the cause is mended: --retry-failed tries them again")
+        terminal.warn(f"  {count} x {reason}")
+    terminal.print("once the cause is mended: --retry-failed tries them again")

@@ -117,7 +117,11 @@ def render(board: Leaderboard, limit: int = TABLE_ROWS) -> Table:
     shown = _shown_rows(board, limit)
     paths = [path for path in board.varied if len({repr(row.values.get(path)) for row in shown}) > 1]
     for path in paths:
-        table.add_column(path.removeprefix("optim.").removeprefix("method."), justify="right", overflow="fold")
+        name = path.removeprefix("optim.").removeprefix("method.")
+        values = [row.values.get(path) for row in shown]
+        # Where there is little room names are folded, and long texts; numbers are not.
+        width = max((len(short(value)) for value in values if isinstance(value, int | float)), default=None)
+        table.add_column(name, justify="right", overflow="fold", min_width=width)
     table.add_column("state")
     for place, row in enumerate(shown, start=1):
         complete = row.state == "COMPLETE"

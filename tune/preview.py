@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from plml.config import TrainConfig, make_config
+from plml.wording import clock
 from tune.execution import Plan, local_resources, make_plan
 from tune.folders import StudyFolder
-from tune.progress import clock
 from tune.ranges import Choice
 from tune.space import Dimension, SearchSpace
 from tune.study import Study
@@ -61,6 +61,9 @@ def dry_run(study: Study, folder: StudyFolder, options: argparse.Namespace, cons
     if crew > 1:
         facts.add_row("population", f"a worker trains up to {crew} trials at once")
     console.print(facts, soft_wrap=True)
+    console.print(
+        "timing one epoch; images that were never decoded and features never computed are first, and kept for the study"
+    )
     with console.status("timing one epoch ..."):
         seconds = time_epoch(study.base, crew)
     epochs = study.base.total_epochs * len(config.seeds or [0])

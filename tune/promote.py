@@ -5,6 +5,7 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
+from plml.arguments import add_voice, whole  # noqa: E402
+from plml.parsers import Parser  # noqa: E402
 from tune.arguments import add_places, add_size, exit_code, given, size_options  # noqa: E402
+from tune.invocation import usage  # noqa: E402
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,44 +25,54 @@ if TYPE_CHECKING:
 
 DONE, FAILED, INTERRUPTED = 0, 3, 4
 
+_EPILOG = """\
+examples:
+  {prog} --study digits                         the three best configurations, five trainings each
+  {prog} --study digits --top 1 --seeds 10      the best one, ten times
+  {prog} --study digits --gpus-per-trial 0.5    two trainings a GPU
+
+The same command goes on where it was interrupted; finished runs are never trained again.
+
+exit codes: 0 done, 2 wrong input, 3 all runs failed, 4 interrupted (the same command continues),
+            5 another process runs this study
+"""
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         allow_abbrev=False,  # what must not happen twice is known by its whole name
-        prog="python tune/promote.py",
+        prog=usage("tune/promote.py"),
         description="Retrain the best configurations of a study on new seeds and label draws, and score test once.",
-        epilog="The same command goes on where it was interrupted; finished runs are never trained again.",
+        epilog=_EPILOG.format(prog=usage("tune/promote.py")),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="a study begun in OUTPUT_DIR")
-    parser.add_argument("--top", type=int, default=3, metavar="K", help="configurations (default: 3)")
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings of each (default: 5)")
+    parser.add_argument("--top", type=whole(1), default=3, metavar="K", help="configurations (default: 3)")
+    parser.add_argument("--seeds", type=whole(1), default=5, metavar="N", help="trainings of each (default: 5)")
     add_places(parser)
     add_size(parser)
+    add_voice(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the promotion; return the exit code."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
-    if options.top < 1 or options.seeds < 1:
-        parser.error("--top and --seeds must be at least 1")
-    return exit_code(lambda: promote(options), "promotion")
+    options = build_parser().parse_args(arguments)
+    return exit_code(lambda: promote(options), "promotion", options)
 
 
 def promote(options: argparse.Namespace) -> int:
     """Train what is missing, then print and write the table."""
     from plml.checkpoint import write_text
     from plml.errors import ConfigError
+    from plml.terminal import terminal
     from plml.tracking import check_uri
     from tune.folders import StudyFolder
     from tune.promotion import PromotionRuns, figures_of, in_turn, promoted, summarise
     from tune.records import best_trials, open_study
     from tune.study import load_study
-    from tune.terminal import make_console
 
-    console = make_console()
     output = Path(options.output_dir).expanduser().absolute()
     uri = check_uri(options.tracking_uri or f"sqlite:///{output}/mlflow.db")
     folder = StudyFolder(output / options.study)
@@ -69,29 +83,36 @@ def promote(options: argparse.Namespace) -> int:
         raise ConfigError(f"study '{study.name}' has no complete trial yet; there is nothing to promote")
     chosen = promoted(study, folder, best, options.seeds)
     runs = in_turn(chosen)
-    console.print(f"promoting {len(best)} configurations of {study.name}, {options.seeds} runs each", soft_wrap=True)
+    terminal.print(f"promoting {len(best)} configurations of {study.name}, {options.seeds} runs each", soft_wrap=True)
+    terminal.event(
+        "start",
+        command="promotion",
+        name=study.name,
+        folder=folder.path,
+        trials=[each.key for each in chosen],
+        runs=len(runs),
+        done=sum(figures_of(run) is not None for run in runs),
+    )
     with folder.hold():
         missing = [run for run in runs if figures_of(run) is None]
-        tracked = PromotionRuns(
-            uri, study, ledger.user_attrs["uid"], lambda text: console.print(text, style="yellow", markup=False)
-        )
+        tracked = PromotionRuns(uri, study, ledger.user_attrs["uid"], terminal.warn)
         interrupted = False
         if missing:
             from tune.crew_size import most_in_crew
             from tune.driving import drive
             from tune.execution import ray_cluster
-            from tune.launch import say_why, warn
+            from tune.launch import say_why
             from tune.orders import order_book
             from tune.progress import StudyProgress
             from tune.run_queue import RunQueue
             from tune.stopping import Stopper
 
-            stopper = Stopper(warn)
+            stopper = Stopper(terminal.warn)
             tracked.begin(missing[0])  # the database is made before workers touch it
             with ray_cluster(study.config.resources, options.address) as plan, stopper.watch():
-                console.print(f"training {len(missing)} of {len(runs)} runs, {plan.describe()}", soft_wrap=True)
+                terminal.print(f"training {len(missing)} of {len(runs)} runs, {plan.describe()}", soft_wrap=True)
                 progress = StudyProgress(
-                    console,
+                    terminal,
                     metric="selection/best",
                     mode="max",
                     total=len(missing),
@@ -118,15 +139,18 @@ def promote(options: argparse.Namespace) -> int:
         rows = summarise(chosen)
         write_text(folder.path / "promotion.csv", as_csv(rows))
     if rows:
-        console.print(as_table(rows))
-        console.print(f"table: {folder.path / 'promotion.csv'}", soft_wrap=True)
+        terminal.print(as_table(rows))
+        terminal.result(f"table: {folder.path / 'promotion.csv'}", soft_wrap=True)
+        told = [{**asdict(row), "trial": row.key} for row in rows]
+        terminal.event("result", study=study.name, table=folder.path / "promotion.csv", rows=told)
     done = sum(figures_of(run) is not None for run in runs)
     if done == len(runs):
         return DONE
     if interrupted:
-        console.print(f"interrupted after {done} of {len(runs)} runs; the same command goes on", style="yellow")
+        terminal.event("unfinished", reason="interrupted", ended=done, trials=len(runs))
+        terminal.result(f"interrupted after {done} of {len(runs)} runs; the same command goes on", style="yellow")
         return INTERRUPTED
-    console.print(f"{len(runs) - done} of {len(runs)} runs failed; the same command tries them again", style="red")
+    terminal.warn(f"{len(runs) - done} of {len(runs)} runs failed; the same command tries them again")
     return FAILED if done == 0 else DONE
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from plml.config import TrainConfig
 from plml.tracking_view import log10_name, method_colors
 from tune.averages import Average, averages
+from tune.invocation import usage
 from tune.standings import Leaderboard, Row, read_result, short
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def conclusion(board: Leaderboard) -> str:
     if best.seeds == 1:
         text += (
             " Each configuration was trained with one seed: before a claim, repeat the best ones with "
-            f"`python tune/promote.py --study {board.study}`."
+            f"`{usage('tune/promote.py')} --study {board.study}`."
         )
     return text
 

@@ -10,7 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from plml.errors import ConfigError
+from plml.errors import ConfigError, nearest
 from plml.tracking_uri import told_secret, without_password
 from tune.folders import StudyFolder
 from tune.journal import DriverJournal
@@ -82,7 +82,10 @@ def open_study(folder: StudyFolder, storage: str | None = None) -> optuna.Study:
             return optuna.load_study(study_name=folder.name, storage=open_storage(where))
     except KeyError:
         pass  # the storage holds other studies only
-    raise ConfigError(f"there is no study '{folder.name}' in {where}; was it begun, and is this its output folder?")
+    begun = [file.parent.name for file in folder.path.parent.glob("*/study.yaml")]
+    known = nearest(folder.name, begun) if folder.name not in begun else ""
+    known = known or "; was it begun, and is this its output folder?"
+    raise ConfigError(f"there is no study '{folder.name}' in {where}{known}")
 
 
 def counted_trials(study: optuna.Study, states: Sequence[TrialState] | None = None) -> list[FrozenTrial]:

@@ -4,10 +4,10 @@ import sys
 
 import optuna
 from optuna.trial import TrialState, create_trial
-from rich.console import Console
 from rich.markup import escape
 
 from plml.errors import ConfigError
+from plml.terminal import Terminal
 from tune.folders import StudyFolder
 from tune.lease import bare_study, is_database, wait_for_dead
 from tune.ledger import Ledger
@@ -15,7 +15,7 @@ from tune.records import counted_trials, open_study
 from tune.trial_runs import discard_runs
 
 
-def begin_again(folder: StudyFolder, uri: str, console: Console, *, storage: str | None, sure: bool) -> str | None:
+def begin_again(folder: StudyFolder, uri: str, terminal: Terminal, *, storage: str | None, sure: bool) -> str | None:
     """Move the old study to the trash, its MLflow runs too; ask first unless ``sure``.
 
     A ledger in a database is deleted there.
@@ -23,7 +23,7 @@ def begin_again(folder: StudyFolder, uri: str, console: Console, *, storage: str
     Args:
         folder: of the study.
         uri: of the MLflow store.
-        console: where it is asked and told.
+        terminal: where it is told.
         storage: that was asked for.
         sure: do not ask.
 
@@ -39,14 +39,14 @@ def begin_again(folder: StudyFolder, uri: str, console: Console, *, storage: str
         if input(f"move {folder.path} and its MLflow runs to the trash, and begin again? [y/N] ").lower() != "y":
             raise ConfigError("nothing was changed")
     with folder.hold():
-        discard_runs(folder, uri, lambda text: console.print(f"[yellow]{escape(text)}[/yellow]", soft_wrap=True))
+        discard_runs(folder, uri, terminal.warn)
         if is_database(where):
             old = bare_study(folder.name, where)
             wait_for_dead(old)
             optuna.delete_study(study_name=folder.name, storage=old._storage)
         trash = folder.discard()
     if trash:
-        console.print(f"the old study is in {escape(str(trash))}", soft_wrap=True)
+        terminal.print(f"the old study is in {escape(str(trash))}", soft_wrap=True)
     return where if is_database(where) else storage
 
 
@@ -58,14 +58,14 @@ def old_study(folder: StudyFolder, name: str) -> StudyFolder:
     return old
 
 
-def learn(ledger: Ledger, old: StudyFolder, console: Console) -> None:
+def learn(ledger: Ledger, old: StudyFolder, terminal: Terminal) -> None:
     """Fill a forked study with what the old one knows, once."""
     if "forked_from" in ledger.optuna.user_attrs:
         return
     fitted, refused = learn_from(ledger, open_study(old))
     ledger.optuna.set_user_attr("forked_from", old.name)
     outside = f"; {refused} lie outside the new space" if refused else ""
-    console.print(f"learnt from {fitted} trials of {old.name}{outside}")
+    terminal.print(f"learnt from {fitted} trials of {old.name}{outside}")
 
 
 def learn_from(ledger: Ledger, other: optuna.Study) -> tuple[int, int]:
@@ -95,8 +95,8 @@ def learn_from(ledger: Ledger, other: optuna.Study) -> tuple[int, int]:
     return fitted, refused
 
 
-def warm_start(ledger: Ledger, teacher: StudyFolder, console: Console) -> None:
+def warm_start(ledger: Ledger, teacher: StudyFolder, terminal: Terminal) -> None:
     """Let a study's sampler know what another study learnt, and say so."""
     fitted, refused = ledger.warm_start(teacher)
     outside = f"; {refused} lie outside this search space" if refused else ""
-    console.print(f"the sampler knows {fitted} trials of {escape(teacher.name)}{outside}")
+    terminal.print(f"the sampler knows {fitted} trials of {escape(teacher.name)}{outside}")

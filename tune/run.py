@@ -15,7 +15,10 @@ if __name__ == "__main__":
     # The script's own folder comes first on the path and would let its modules hide others of the same name.
     sys.path[0] = str(ROOT)
 
+from plml.arguments import add_voice, whole  # noqa: E402
+from plml.parsers import Parser  # noqa: E402
 from tune.arguments import add_assignments, add_places, add_size, address, exit_code, given, size_options  # noqa: E402
+from tune.invocation import usage  # noqa: E402
 
 if TYPE_CHECKING:
     from tune.starting import StartingCluster
@@ -23,10 +26,10 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 examples:
-  python tune/run.py --study digits                      start the quick-start study, or continue it
-  python tune/run.py --study digits --trials 40          extend it to 40 trials
-  python tune/run.py --study voc_single_positive --set data.root=VOCdevkit --set model.weights=resnet50.pth
-  python tune/run.py --study my_study.yaml --dry-run     what would run, and how long it would take
+  {prog} --study digits                      start the quick-start study, or continue it
+  {prog} --study digits --trials 40          extend it to 40 trials
+  {prog} --study voc_single_positive --set data.root=VOCdevkit --set model.weights=resnet50.pth
+  {prog} --study my_study.yaml --dry-run     what would run, and how long it would take
 
 exit codes: 0 done, 2 wrong input, 3 all trials failed, 4 interrupted (the same command continues),
             5 another process runs this study
@@ -35,11 +38,11 @@ exit codes: 0 done, 2 wrong input, 3 all trials failed, 4 interrupted (the same 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the study runner."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         allow_abbrev=False,  # what must not happen twice is known by its whole name
-        prog="python tune/run.py",
+        prog=usage("tune/run.py"),
         description="Search for the best configuration: start a study, or continue it where it stands.",
-        epilog=_EPILOG,
+        epilog=_EPILOG.format(prog=usage("tune/run.py")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_argument_group("what to run")
@@ -48,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_assignments(what, "study")
     budget = parser.add_argument_group("budget")
     budget.add_argument(
-        "--trials", type=int, metavar="N", help="configurations in total; a larger number extends the study"
+        "--trials", type=whole(1), metavar="N", help="configurations in total; a larger number extends the study"
     )
     budget.add_argument("--time-budget", metavar="TIME", help="stop this launch after 90s, 30m, 8h")
     where = parser.add_argument_group("where")
@@ -73,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     other.add_argument("--fork", metavar="NEW", help="a new study that knows this one's trials")
     other.add_argument("--retry-failed", action="store_true", help="try failed trials again")
     other.add_argument("--yes", action="store_true", help="do not ask")
+    add_voice(parser.add_argument_group("what is told"))
     return parser
 
 
@@ -111,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.study and not options.list:
         parser.error("--study NAME|FILE.yaml is required (--list shows the names)")
-    return exit_code(lambda: _run(options, list(arguments or sys.argv[1:])), "study")
+    return exit_code(lambda: _run(options, list(arguments or sys.argv[1:])), "study", options)
 
 
 def _run(options: argparse.Namespace, arguments: list[str]) -> int:

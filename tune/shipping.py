@@ -1,5 +1,6 @@
 """Joining a cluster: which one answers, and the driver's code for its machines, which need only the environment."""
 
+import argparse
 import json
 import platform
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from plml.errors import ConfigError
+from tune.arguments import cluster
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("plml", "tune", "ablations")
@@ -26,17 +28,13 @@ def check_address(address: str) -> None:
     Raises:
         ConfigError: nobody does, or it is no address of a cluster.
     """
-    if address in ("auto", "local"):
-        if address == "local":
-            raise ConfigError("--address local: leave --address out to train on this machine alone")
+    try:
+        cluster(address)
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"--address: {error}") from None
+    if address == "auto":
         return
-    if "://" in address:
-        raise ConfigError(
-            f"--address {address}: give HOST:PORT of the cluster's head, and start this command on one of its machines"
-        )
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ConfigError(f"--address must be HOST:PORT, such as 10.0.0.1:6379, got '{address}'")
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_S).close()
     except (OSError, OverflowError) as error:

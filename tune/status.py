@@ -10,20 +10,32 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
+from plml.arguments import whole  # noqa: E402
+from plml.parsers import Parser  # noqa: E402
 from tune.arguments import address  # noqa: E402
+from tune.invocation import usage  # noqa: E402
 
 DONE, WRONG_INPUT = 0, 2
+
+_EPILOG = """\
+examples:
+  {prog} --study digits                 states, the best trials, failures by reason
+  {prog} --study digits --watch         the same every five seconds, while the study runs elsewhere
+"""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = argparse.ArgumentParser(
-        prog="python tune/status.py", description="Show how far a study is, its best trials and its failures."
+    parser = Parser(
+        prog=usage("tune/status.py"),
+        description="Show how far a study is, its best trials and its failures.",
+        epilog=_EPILOG.format(prog=usage("tune/status.py")),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="a study begun in OUTPUT_DIR")
     parser.add_argument("--output-dir", default="results", metavar="DIR", help="(default: ./results)")
     parser.add_argument("--storage", type=address, metavar="URL", help="default: the one the study was begun with")
-    parser.add_argument("--top", type=int, default=5, metavar="K", help="best trials shown (default: 5)")
+    parser.add_argument("--top", type=whole(1), default=5, metavar="K", help="best trials shown (default: 5)")
     parser.add_argument("--watch", action="store_true", help="show it again every few seconds until Ctrl-C")
     return parser
 
@@ -55,10 +67,10 @@ def show(options: argparse.Namespace) -> None:
 
     from plml.errors import ConfigError, nearest
     from plml.schema import read_yaml_file
+    from plml.terminal import Terminal
     from tune.folders import StudyFolder
     from tune.records import best_trials, counted_trials, failures, open_study, state_of
     from tune.space import brief
-    from tune.terminal import make_console
 
     output = Path(options.output_dir).expanduser().absolute()
     folder = StudyFolder(output / options.study)
@@ -72,7 +84,7 @@ def show(options: argparse.Namespace) -> None:
     if holder is None:
         # Without a driver nothing runs: what the ledger calls RUNNING was left behind and will go on.
         states["INTERRUPTED"] += states.pop("RUNNING", 0)
-    console = make_console()
+    console = Terminal()
     tree = read_yaml_file(folder.study_file)
     console.print(f"[bold]{options.study}[/bold]  {escape(str(tree.get('description', '')))}")
     console.print(f"driver: {escape(holder) if holder else 'none; the study stands still'}")

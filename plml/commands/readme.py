@@ -13,17 +13,22 @@ from typing import Any
 from plml.auxiliary import AUXILIARIES
 from plml.commands.criteria_table import criteria_tables
 from plml.commands.listing import auxiliary_rows, dataset_rows, head_rows, method_rows, range_text, setting_rows
+from plml.commands.markdown_table import markdown
+from plml.commands.method_page import filled_page
 from plml.methods import METHODS
 from plml.observation import OBSERVATIONS
 from plml.recipe import read_recipe, recipe_names
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = tuple(ROOT / name for name in ("README.md", "docs/methods.md", "docs/recipes.md"))
+PAGES_WITH_FILES = (ROOT / "docs" / "new_method.md",)
+METHOD_PAGES = tuple(ROOT / "docs" / "methods" / f"{name}.md" for name in sorted(METHODS))
+MEASURED = ROOT / "docs" / "measured.md"
 
 
 def method_names_table() -> str:
     """Return the Markdown table of all methods: name and what it is."""
-    rows = [[f"[`{name}`](plml/methods/{name}.py)", first_line(METHODS[name])] for name in sorted(METHODS)]
+    rows = [[f"[`{name}`](docs/methods/{name}.md)", first_line(METHODS[name])] for name in sorted(METHODS)]
     return markdown(["method", "what it is"], rows)
 
 
@@ -31,7 +36,7 @@ def methods_table() -> str:
     """Return the Markdown table of all methods: name, searched hyperparameters, settings it refuses, paper."""
     rows = []
     for row in method_rows():
-        file = f"../plml/methods/{row['name']}.py"
+        file = f"methods/{row['name']}.md"
         refused = ", ".join(sorted(set(OBSERVATIONS) - set(row["settings"])))
         rows.append(
             [f"[`{row['name']}`]({file})", searched(row), refused or "none", ", ".join(row["modes"]), row["paper"]]
@@ -108,12 +113,6 @@ TABLES = {
 }
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
 STUDY_FILES = (ROOT / "README.md", ROOT / "docs" / "selection.md")
 
 
@@ -122,6 +121,14 @@ def filled(text: str) -> str:
     for name, build in TABLES.items():
         text = replaced(text, name, build)
     return text
+
+
+def included(text: str) -> str:
+    """Return ``text`` with every ``<!-- file: PATH -->`` block filled with that Python file of the repository."""
+    block = re.compile(r"(<!-- file: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+    return block.sub(
+        lambda match: f"{match[1]}```python\n{(ROOT / match[2]).read_text(encoding='utf-8')}```\n{match[3]}", text
+    )
 
 
 def replaced(text: str, name: str, build: Callable[[], str]) -> str:
@@ -148,6 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     for file in FILES:
         file.write_text(filled(file.read_text(encoding="utf-8")), encoding="utf-8")
+    for file in PAGES_WITH_FILES:
+        file.write_text(included(file.read_text(encoding="utf-8")), encoding="utf-8")
+    measured = MEASURED.read_text(encoding="utf-8")
+    for file in METHOD_PAGES:
+        file.write_text(filled_page(file.stem, file.read_text(encoding="utf-8"), measured), encoding="utf-8")
 
 
 if __name__ == "__main__":

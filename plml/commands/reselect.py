@@ -65,7 +65,7 @@ def _folder(output: Path, where: str) -> Path:
     for folder in (Path(where), output / where):
         if folder.is_dir():
             return folder
-    names = [path.name for path in output.iterdir() if path.is_dir()] if output.is_dir() else []
+    names = {found.parent.name for holds in ("study.yaml", "trials") for found in output.glob(f"*/{holds}")}
     raise DataError(f"'{where}' is neither a folder nor a study in {output}{nearest(where, names)}")
 
 

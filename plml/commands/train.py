@@ -3,14 +3,11 @@
 import argparse
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from plml.cli import DONE, FAILED, INTERRUPTED
 from plml.config import TrainConfig, load_config
@@ -22,11 +19,10 @@ from plml.errors import CheckpointError
 from plml.interrupt import stop_request
 from plml.matrix_figure import draw_matrices
 from plml.models.weights import find_weights
-from plml.report import EpochReport
+from plml.terminal import terminal
 from plml.tracking import RunLogger, Tracker, check_uri
 from plml.trainer import Trainer
-
-console = Console(highlight=False, soft_wrap=True)
+from plml.training_progress import TrainingProgress
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,16 +58,27 @@ def _hold(folder: Path) -> Iterator[None]:
 
 
 def _train(config: TrainConfig, folder: Path, options: argparse.Namespace, group: Group) -> int:
-    trainer = open_trainer(config, folder, progress=console.is_terminal, group=group)
-    console.print(f"{config.method['name']} on {config.data.name} ({config.data.observation['name']}), {config.mode}")
-    console.print(f"run folder: {folder}")
+    trainer = open_trainer(config, folder, progress=terminal.animated, group=group)
+    terminal.print(f"{config.method['name']} on {config.data.name} ({config.data.observation['name']}), {config.mode}")
+    terminal.print(f"run folder: {folder}", soft_wrap=True, markup=False)
     if trainer.history and not trainer.finished:
-        console.print(f"going on after epoch {trainer.history[-1].epoch}")
+        terminal.print(f"going on after epoch {trainer.history[-1].epoch}")
+    terminal.event(
+        "start",
+        command="train",
+        folder=folder,
+        method=config.method["name"],
+        data=config.data.name,
+        setting=config.data.observation["name"],
+        fingerprint=config.fingerprint,
+        epochs=config.total_epochs,
+        done=len(trainer.history),
+    )
     tracking = _track(options.tracking_uri, config, trainer) if options.tracking_uri else nullcontext(None)
     drawn = trainer.recorded_epochs
-    with tracking as logger, stop_request() as stop, _bar(config, trainer) as show:
+    with tracking as logger, stop_request() as stop, TrainingProgress(terminal, trainer) as progress:
         for report in trainer.epochs():
-            show(report)
+            progress.told(report)
             drawn = _draw(trainer, drawn)
             if logger is not None:
                 logger.log(report)
@@ -80,7 +87,8 @@ def _train(config: TrainConfig, folder: Path, options: argparse.Namespace, group
         _draw(trainer, drawn)
     if not trainer.finished:
         again = "the same command without --fresh" if options.fresh else "the same command"
-        console.print(f"stopped after epoch {trainer.history[-1].epoch}; {again} goes on from there")
+        terminal.event("unfinished", reason="interrupted", ended=len(trainer.history), epochs=config.total_epochs)
+        terminal.result(f"stopped after epoch {trainer.history[-1].epoch}; {again} goes on from there", soft_wrap=True)
         return INTERRUPTED
     _summarise(config, trainer, folder)
     return DONE
@@ -105,61 +113,22 @@ def open_trainer(config: TrainConfig, folder: Path, *, progress: bool = False, g
     return Trainer(config, bundle, folder, stage_bundle=features, group=group)
 
 
-@contextmanager
-def _bar(config: TrainConfig, trainer: Trainer) -> Iterator["EpochPrinter"]:
-    """A bar that moves within epochs on a terminal; plain lines elsewhere."""
-    if not console.is_terminal:
-        yield EpochPrinter(config)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("epoch {task.fields[epoch]}/{task.total:.0f}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("training", total=config.total_epochs, epoch=trainer.epoch)
-        done = threading.Event()
-
-        def follow() -> None:
-            while not done.wait(0.25):
-                progress.update(task, completed=trainer.epoch + trainer.progress, epoch=trainer.epoch)
-
-        follower = threading.Thread(target=follow, daemon=True)
-        follower.start()
-        try:
-            yield EpochPrinter(config, progress, task)
-        finally:
-            done.set()
-            follower.join()
-
-
-class EpochPrinter:
-    """Prints one line an epoch, and the best so far beside the bar."""
-
-    def __init__(self, config: TrainConfig, progress: Progress | None = None, task: TaskID | None = None) -> None:
-        self.progress, self.task = progress, task
-
-    def __call__(self, report: EpochReport) -> None:
-        m = report.metrics
-        console.print(
-            f"epoch {report.epoch:3d}  loss {m['train/loss']:.4f}  val mAP {m['val/mAP']:6.2f}  "
-            f"selection {m['selection/value']:6.2f}  best {m['selection/best']:6.2f} "
-            f"(epoch {m['selection/best_epoch']:.0f})  {m['time/epoch_s']:.1f} s"
-        )
-        if self.progress is not None and self.task is not None:
-            self.progress.update(self.task, description=f"best {m['selection/best']:.2f}")
-
-
 def _summarise(config: TrainConfig, trainer: Trainer, folder: Path) -> None:
     metrics = trainer.history[-1].metrics
-    console.print(
-        f"test mAP {metrics['test/mAP']:.4f} at epoch {metrics['selection/best_epoch']:.0f}, chosen by "
-        f"{config.selected_by} of the validation split ({metrics['selection/best']:.4f})"
+    terminal.event(
+        "result",
+        folder=folder,
+        checkpoint=folder / "best.pt",
+        best_epoch=int(metrics["selection/best_epoch"]),
+        selected_by=config.selected_by,
+        metrics={name: value for name, value in metrics.items() if name.startswith(("test/", "selection/"))},
     )
-    console.print(f"to score it again: plml evaluate {folder / 'best.pt'}")
+    terminal.result(
+        f"test mAP {metrics['test/mAP']:.4f} at epoch {metrics['selection/best_epoch']:.0f}, chosen by "
+        f"{config.selected_by} of the validation split ({metrics['selection/best']:.4f})",
+        soft_wrap=True,
+    )
+    terminal.result(f"to score it again: plml evaluate {folder / 'best.pt'}", soft_wrap=True, markup=False)
 
 
 @contextmanager

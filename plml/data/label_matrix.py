@@ -20,7 +20,7 @@ from plml.data.archives import find_array, read_archive
 from plml.data.encoded import EMPTY_CELL
 from plml.data.files import read_array
 from plml.data.tables import read_text
-from plml.errors import DataError, nearest
+from plml.errors import DataError
 
 NAMES = ("ids", "class_names")
 SUFFIXES = (".npy", ".npz", ".csv")
@@ -45,7 +45,7 @@ class LabelMatrix:
 def require_suffix(path: Path) -> None:
     """Raise DataError if the name of a label file does not say what it is."""
     if path.suffix not in SUFFIXES:
-        raise DataError(f"{path}: the name must end in {', '.join(SUFFIXES)}{nearest(path.suffix, SUFFIXES)}")
+        raise DataError(f"{path}: the name must end in {', '.join(SUFFIXES)}, got '{path.suffix}'")
 
 
 def read_matrix(path: Path, encoding: str, key: str | None = None) -> LabelMatrix:

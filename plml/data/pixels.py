@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "RESIZE_RULE",
     "SOURCE_RULE",
     "decode",
+    "decode_bytes",
     "decode_source",
     "max_pixels",
     "normalize",
@@ -58,6 +60,12 @@ def source_size(width: int, height: int, size: int) -> tuple[int, int]:
 def decode(path: Path, size: int) -> NDArray[np.uint8]:
     """Read an image file and :func:`resize` it; raise DataError naming the file if it cannot be read whole."""
     with _opened(path) as image:
+        return resize(image, size)
+
+
+def decode_bytes(content: bytes, size: int, name: str) -> NDArray[np.uint8]:
+    """Do as :func:`decode` with the content of a file, which errors call ``name``."""
+    with _opened(name, BytesIO(content)) as image:
         return resize(image, size)
 
 
@@ -103,17 +111,18 @@ def _known_formats() -> tuple[str, ...]:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # converting would cut off, not scale, what is above 255
         raise DataError(
-            f"{getattr(image, 'filename', 'the image')}: has more than 8 bits a channel (mode {image.mode}), which "
-            "have no agreed meaning as a photo; convert it to 8 bits"
+            f"{getattr(image, 'filename', '') or 'the image'}: has more than 8 bits a channel (mode {image.mode}), "
+            "which have no agreed meaning as a photo; convert it to 8 bits"
         )
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path | str, content: BytesIO | None = None) -> Iterator[Image.Image]:
+    """Open an image file, or ``content``, which is called ``path``."""
     limit = max_pixels()
     try:
-        with Image.open(path, formats=_known_formats()) as image:
+        with Image.open(content or path, formats=_known_formats()) as image:
             if limit is not None and image.width * image.height > limit:
                 raise DataError(
                     f"{path}: {image.width} x {image.height} pixels are over the limit of {limit} pixels "

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from plml.config import TrainConfig, dump_config, load_config, make_config
 from plml.errors import ConfigError
-from plml.schema import assign, flatten, parse_assignment, read_yaml
+from plml.schema import assign, flatten, parse_assignment, read_yaml, validate
 
 
 @pytest.mark.parametrize(
@@ -189,3 +189,37 @@ def test_schema_lists_every_part() -> None:
 def test_schedules_that_cannot_be_followed(optim: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_config({"epochs": 4, "optim": optim})
+
+
+def test_a_value_that_may_be_of_several_kinds_is_told_in_one_line() -> None:
+    from tune.study_file import ResourcesConfig
+
+    with pytest.raises(ConfigError) as told:
+        validate(ResourcesConfig, {"gpu": -1.0}, "resources")
+    assert str(told.value) == "resources.gpu must be 'auto' or greater than or equal to 0, got -1.0"
+    with pytest.raises(ConfigError) as told:
+        validate(ResourcesConfig, {"gpu": -1.0, "max_concurrent": "all"}, "resources")
+    assert len(str(told.value).splitlines()) == 2
+
+
+def test_errors_of_named_parts_name_the_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {observation: single_positive}\nmethod: {name: an, lr_mult: 3.0}\n")
+    with pytest.raises(ConfigError) as told:
+        load_config(file)
+    assert str(told.value) == f"{file}: unknown key 'method.lr_mult'; 'an' has no options"
+
+
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    (tmp_path / "best.yaml").write_text("epochs: 1\n")
+    with pytest.raises(ConfigError, match=r"is a folder, and a configuration is a YAML file.*best\.yaml"):
+        load_config(tmp_path)
+
+
+def test_a_device_that_there_is_not_names_those_that_there_are() -> None:
+    from plml.device import pick_device
+
+    with pytest.raises(ConfigError) as told:
+        pick_device("gpu")
+    assert str(told.value).startswith("device: there is no device 'gpu'; ")
+    assert "cpu" in str(told.value)

@@ -175,6 +175,14 @@ def test_links_lead_to_the_server_or_to_where_the_printed_command_serves(tmp_pat
     assert (json.loads(query["runs"][0]), json.loads(query["experiments"][0])) == (["a1", "b2"], ["7"])
 
 
+def test_links_lead_to_where_a_browser_finds_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLML_MLFLOW_PAGES", "http://127.0.0.1:5001/")
+    assert Pages("http://mlflow:5000").run_url("7", "a").startswith("http://127.0.0.1:5001/#/experiments/7/runs/a")
+    assert Pages("sqlite:///mlflow.db").run_url("7", "a").startswith("http://127.0.0.1:5000/#/")
+    monkeypatch.setenv("PLML_MLFLOW_PAGES", "")
+    assert Pages("http://mlflow:5000").run_url("7", "a").startswith("http://mlflow:5000/#/")
+
+
 def test_passwords_are_not_printed() -> None:
     assert without_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
     assert without_password("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"

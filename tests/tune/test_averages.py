@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from plml.config import make_config
+from plml.terminal import Terminal
 from tune.averages import averages
 from tune.closing import _links
 from tune.publishing import notes
@@ -51,7 +51,7 @@ def test_the_mean_ranks_and_not_the_easiest_setting() -> None:
 
 def test_the_end_of_a_study_names_the_best_mean() -> None:
     screen = io.StringIO()
-    console = Console(file=screen, width=200)
+    console = Terminal(file=screen, width=200)
     _links(board(*ROWS), None, None, console)
     assert "mean      bce 60.00 over 2 label settings, best of 2; see runs/leaderboard.md" in screen.getvalue()
 

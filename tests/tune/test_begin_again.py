@@ -8,8 +8,8 @@ from pathlib import Path
 
 import optuna
 import pytest
-from rich.console import Console
 
+from plml.terminal import Terminal
 from tune.folders import StudyFolder, StudyHeldError
 from tune.lease import ATTRIBUTE
 from tune.renewal import begin_again
@@ -47,9 +47,9 @@ def test_a_ledger_in_a_database_is_deleted_there(tmp_path: Path) -> None:
     folder.study_file.write_text("n_trials: 1\n")
     tracking = f"sqlite:///{tmp_path}/mlflow.db"
     with held_elsewhere(optuna.load_study(study_name="mine", storage=url)), pytest.raises(StudyHeldError):
-        begin_again(folder, tracking, Console(quiet=True), storage=None, sure=True)
+        begin_again(folder, tracking, Terminal(quiet=True), storage=None, sure=True)
     assert folder.study_file.is_file()
-    assert begin_again(folder, tracking, Console(quiet=True), storage=None, sure=True) == url
+    assert begin_again(folder, tracking, Terminal(quiet=True), storage=None, sure=True) == url
     assert optuna.get_all_study_names(url) == ["other"]
     assert not folder.path.exists()
-    assert begin_again(folder, tracking, Console(quiet=True), storage=None, sure=True) is None
+    assert begin_again(folder, tracking, Terminal(quiet=True), storage=None, sure=True) is None

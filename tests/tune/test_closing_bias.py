@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from plml.disagreement import FEWEST
+from plml.terminal import Terminal
 from tune import label_bias as module
 from tune.closing import close_study
 from tune.label_bias import label_bias
@@ -54,7 +54,7 @@ def relabel(ledger: Ledger, *, by_size: bool, images: int = 400, classes: int = 
 
 
 def closed(ledger: Ledger) -> str:
-    console = Console(record=True, width=200)
+    console = Terminal(record=True, width=200)
     close_study(ledger, TrialRuns(None, ledger, warn=pytest.fail), console, unfinished=False)
     return " ".join(console.export_text().split())
 

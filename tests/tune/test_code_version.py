@@ -13,6 +13,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for package in code_version.PACKAGES:
         (tmp_path / package / "inner").mkdir(parents=True)
         (tmp_path / package / "inner" / "a.py").write_text("a = 1\n")
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
     monkeypatch.setattr(code_version, "ROOT", tmp_path)
     forget()
     yield tmp_path
@@ -52,3 +53,6 @@ def test_the_commit_is_known_inside_a_repository_only(copy: Path) -> None:
     (copy / "tune" / "inner" / "a.py").write_text("a = 3\n")
     forget()
     assert code_version.commit() == f"{commit}+"
+    (copy / "pyproject.toml").unlink()  # installed, and the repository is somebody's who uses it
+    forget()
+    assert code_version.commit() is None

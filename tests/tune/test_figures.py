@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,6 +138,19 @@ def test_a_parameter_that_decides_everything_has_all_the_importance(board: Leade
         assert sum(shares.values()) == pytest.approx(1)
     assert "method.lr_mult" in found["role"]
     assert "method.lr_mult" not in found[ALL]
+
+
+def test_the_importance_of_thousands_of_trials_takes_seconds(board: Leaderboard) -> None:
+    """Objective = 3 x + y, uniform: nine tenths of its variance are x's, one tenth y's."""
+    template = board.ranked[0]
+    rows = []
+    for number, (x, y) in enumerate(np.random.default_rng(0).uniform(size=(2000, 2))):
+        values = {"method.name": template.method, "optim.lr": float(x), "optim.weight_decay": float(y)}
+        rows.append(replace(template, number=number, values=values, config=None, objective=float(3 * x + y)))
+    begin = time.process_time()
+    shares = importances(replace(board, rows=tuple(rows)))[ALL]
+    assert shares == pytest.approx({"optim.lr": 0.9, "optim.weight_decay": 0.1}, abs=0.02)
+    assert time.process_time() - begin < 40  # 4 s; trees of any depth take minutes
 
 
 def test_importance_is_silent_on_too_few_or_equal_trials(board: Leaderboard) -> None:

@@ -110,6 +110,15 @@ def test_a_long_table_is_cut_but_keeps_the_best_of_each_method(board: Leaderboar
     assert "6 more in leaderboard.csv" in text
 
 
+def test_numbers_are_whole_where_there_is_little_room(board: Leaderboard) -> None:
+    console = Console(file=io.StringIO(), width=88)
+    console.print(render(board))
+    printed = console.file.getvalue().split()  # type: ignore[attr-defined]
+    for row in board.rows:
+        for path in ("optim.lr", "optim.weight_decay", "method.lr_mult"):
+            assert short(row.values.get(path)) in printed
+
+
 def test_the_conclusion_says_who_leads_by_how_much_and_by_which_labels(board: Leaderboard) -> None:
     first, second = board.best_of_each
     text = conclusion(board)

@@ -4,16 +4,17 @@ import io
 from typing import Any, Literal
 
 import pytest
-from rich.console import Console
 
+from plml.terminal import Terminal
+from plml.wording import clock
 from tune.preview import space_table
-from tune.progress import StudyProgress, clock
+from tune.progress import StudyProgress
 from tune.stopping import Stopper
 
 
 def make(terminal: bool, mode: Literal["max", "min"] = "max") -> tuple[StudyProgress, io.StringIO]:
     out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, width=120, highlight=False, color_system=None)
+    console = Terminal(file=out, force_terminal=terminal, width=120, color_system=None)
     return StudyProgress(console, metric="selection/best", mode=mode, total=4, concurrent=2, epochs=8), out
 
 
@@ -44,7 +45,7 @@ def test_lines_for_a_pipe() -> None:
 def test_the_panel_names_counts_the_best_and_what_runs() -> None:
     progress, out = make(terminal=True)
     play(progress)
-    progress.console.print(progress._render())
+    progress.terminal.print(progress._render())
     text = out.getvalue()
     assert "2/4" in text
     assert "1 done, 1 running, 1 pruned, 0 failed" in text
@@ -87,7 +88,7 @@ def test_the_space_table_shows_paths_ranges_and_conditions() -> None:
     from tune.study_file import find_study
 
     out = io.StringIO()
-    Console(file=out, width=160).print(space_table(load_study(find_study("digits")).space))
+    Terminal(file=out, width=160).print(space_table(load_study(find_study("digits")).space))
     text = out.getvalue()
     for part in ("optim.weight_decay", "or exactly 0", "method.name = epr", "an | epr | role | wan", "log scale"):
         assert part in text
@@ -118,3 +119,60 @@ def test_a_second_signal_ends_at_once_and_a_third_raises() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_time_left_is_guessed_from_epochs_before_a_trial_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock_of = [100.0]
+    monkeypatch.setattr("tune.progress.time.monotonic", lambda: clock_of[0])
+    progress, _ = make(terminal=False)
+    progress.began("0000", {}, 1)
+    progress.began("0001", {}, 1)
+    clock_of[0] = 120.0
+    assert progress.seconds_left() is None
+    progress.reported("0000", 1, 10.0)  # two of eight epochs in 20 s: a trial takes 80 s
+    # Two wait, two have 60 s left each, two run at once.
+    assert progress.seconds_left() == pytest.approx((2 * 80 + 2 * 60) / 2)
+
+
+def test_a_pipe_hears_now_and_then_that_it_lives() -> None:
+    import time
+
+    progress, out = make(terminal=False)
+    progress.period = 0.05
+    progress.began("0000", {}, 1)
+    with progress:
+        deadline = time.monotonic() + 20
+        while "0/4 trials" not in out.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    line = out.getvalue().splitlines()[0]
+    assert line.startswith("0/4 trials, 0 done, 1 running, 0 pruned, 0 failed, CPU ")
+
+
+def test_programs_hear_of_trials(capsys: pytest.CaptureFixture[str]) -> None:
+    import json
+
+    terminal = Terminal()
+    with terminal.speaking(quiet=True, json=True):
+        progress = StudyProgress(terminal, metric="selection/best", mode="max", total=4, concurrent=2, epochs=8)
+        with progress:
+            play(progress)
+            progress.ended("0002", "INTERRUPTED", 1.0, "its process died; it will be tried again")
+            progress._tell()
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == [
+        *["trial_start"] * 2,
+        *["trial"] * 2,
+        "trial_start",
+        "trial_interrupted",
+        "progress",
+    ]
+    complete, pruned = events[2:4]
+    assert (complete["trial"], complete["state"], complete["objective"], complete["best"]) == (
+        "0000",
+        "COMPLETE",
+        33.3,
+        True,
+    )
+    assert (pruned["state"], pruned["ended"], pruned["trials"], pruned["running"]) == ("PRUNED", 2, 4, 0)
+    assert events[-1]["best_objective"] == 33.3
+    assert 0 <= events[-1]["machine"]["cpu"] <= 100

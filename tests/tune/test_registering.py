@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
-from rich.console import Console
 
 from plml.checkpoint import load_checkpoint
 from plml.errors import ConfigError
 from plml.report_log import read_reports
+from plml.terminal import Terminal
 from plml.tracking import Tracker
 from tune.closing import close_study
 from tune.ledger import Ledger
@@ -51,7 +51,7 @@ class Closing:
         self.first = self.close()
 
     def close(self, *, force_alias: bool = False) -> str:
-        console = Console(record=True, width=200)
+        console = Terminal(record=True, width=200)
         runs = TrialRuns(self.uri, self.ledger, warn=self.warnings.append)
         runs.open_study()
         close_study(self.ledger, runs, console, unfinished=False, force_alias=force_alias)

@@ -330,6 +330,8 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
 @pytest.mark.cluster
 def test_a_fork_learns_and_a_fresh_start_forgets(finished: tuple[Path, str]) -> None:
     folder, _ = finished
+    code, out = run(folder, "--study", "small.yaml", "--trials", "5")  # perhaps another test extended it already
+    assert code == 0, out
     code, out = run(folder, "--study", "small.yaml", "--fork", "new", "--set", "epochs=1", "--trials", "1")
     assert code == 0, out
     assert "learnt from 5 trials of small" in out
