@@ -5,7 +5,6 @@ be denied the folders of the others, so that it has the environment and nothing 
 """
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from typing import Any
 
 import psutil
 import pytest
+from siege import STUDY, Siege, print_table
 
 from tune.records import counted_trials
 
@@ -36,26 +36,12 @@ for name in $(ip netns list | cut -d' ' -f1 | grep "^$0-"); do
 done
 rm -rf "$1"
 """
-
-
-def _siege() -> Any:
-    """The small study of the chaos tests, and what must hold for it."""
-    file = ROOT / "tests" / "chaos" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("siege_of_clusters", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-siege = _siege()
 SAID: list[str] = []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was measured, and what became of the studies."""
-    siege.pytest_terminal_summary(terminalreporter)
+    print_table(terminalreporter)
     if SAID:
         terminalreporter.section("measured")
     for line in SAID:
@@ -237,7 +223,7 @@ def cluster() -> Iterator[Cluster]:
             process.wait(60)
 
 
-class Expedition(siege.Siege):  # type: ignore[misc, name-defined]
+class Expedition(Siege):
     """A siege whose driver is on the first machine of a cluster."""
 
     cluster: Cluster
@@ -296,7 +282,7 @@ def march(tmp_path: Path, cluster: Cluster) -> Iterator[Callable[..., Expedition
         made[-1].cluster = cluster
         return made[-1]
 
-    make.study = siege.STUDY  # type: ignore[attr-defined]
+    make.study = STUDY  # type: ignore[attr-defined]
     yield make
     for each in made:
         each.stop()
