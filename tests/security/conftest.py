@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,6 @@ import hypothesis
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))  # for modules beside the tests that are none themselves
 
 SECONDS = float(os.environ.get("PLML_FUZZ_SECONDS", "0"))  # of each target; 0: a short fixed round
 QUICK, ROUND = 8, 400  # examples

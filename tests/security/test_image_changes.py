@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 from fuzz_targets import image_bytes, photos, write
-from rich.console import Console
 
 from plml.data.shared import SharedBundles
+from plml.terminal import Terminal
 from tune.folders import StudyFolder
 from tune.image_changes import tell_changes, watch_images
 from tune.ledger import Ledger
@@ -39,11 +39,11 @@ def ledger(file: Path) -> Ledger:
     return Ledger(load_study(file), folder, str(folder.journal), 2)
 
 
-def console() -> Console:
-    return Console(file=io.StringIO(), width=400)
+def console() -> Terminal:
+    return Terminal(file=io.StringIO(), width=400)
 
 
-def said(written: Console) -> str:
+def said(written: Terminal) -> str:
     assert isinstance(written.file, io.StringIO)
     return written.file.getvalue()
 
