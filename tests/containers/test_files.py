@@ -236,22 +236,33 @@ def test_the_image_is_built_by_root_and_run_by_somebody_else() -> None:
     assert given("ADD") == []
 
 
-def test_dependencies_come_before_code_and_only_what_is_named_is_copied() -> None:
+def copied(stage: list[tuple[str, str]]) -> list[str]:
+    """Return what a stage takes from the context."""
+    return [source for word, rest in stage if word == "COPY" and "--from" not in rest for source in rest.split()[:-1]]
+
+
+def test_packages_are_a_stage_of_their_own_and_come_before_code() -> None:
     steps = instructions()
-    install = next(i for i, (word, rest) in enumerate(steps) if word == "RUN" and "uv pip install" in rest)
-    copied = {
-        source: i for i, (word, rest) in enumerate(steps) if word == "COPY" for source in rest.split()[:-1]
-    }  # fmt: skip
-    assert {source for source, i in copied.items() if i < install} == {
+    [first, second] = [i for i, (word, _) in enumerate(steps) if word == "FROM"]
+    packages, image = steps[first:second], steps[second:]
+    assert any("uv pip install" in rest for _, rest in packages)
+    assert set(copied(packages)) == {
         "pyproject.toml", "requirements.lock", "docker/cpu-excludes.txt", "docker/kuberay.txt",
     }  # fmt: skip
-    assert {"plml", "tune", "ablations"} <= {source for source, i in copied.items() if i > install}
-    for source in copied:
+    taken = image.index(("COPY", "--from=packages /opt/venv /opt/venv"))
+    assert copied(image[:taken]) == []  # code that changes makes no copy of gigabytes
+    assert {"plml", "tune", "ablations"} <= set(copied(image))
+    assert not any(word == "ARG" and not rest.startswith("UID=") for word, rest in image)
+
+
+def test_only_what_is_named_is_in_the_context() -> None:
+    named = set(copied(instructions()))
+    for source in named:
         assert (ROOT / source).exists()
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     patterns = [line for line in ignored if line and not line.startswith("#")]
     assert patterns[0] == "*"
-    assert {line[1:] for line in patterns if line.startswith("!")} == set(copied)
+    assert {line[1:] for line in patterns if line.startswith("!")} == named
 
 
 def test_nobodys_network_is_written_down() -> None:
