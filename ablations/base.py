@@ -10,6 +10,7 @@ from plml.config import NAMED, TrainConfig, make_config
 from plml.errors import ConfigError, nearest
 from plml.recipe import PREFIX, find_variant
 from plml.schema import flatten, read_yaml_file
+from plml.user_path import user_path
 from tune.study import absolute_paths
 
 BEST = "best:"
@@ -69,7 +70,7 @@ def read_base(base: Mapping[str, Any] | str, output: Path) -> Base:
 
 def _best_of(study: str, output: Path) -> Path:
     """The best configuration of a study in the output folder, or of one given by its folder."""
-    folder = Path(study).expanduser().absolute() if "/" in study else output / study
+    folder = user_path(study).absolute() if "/" in study else output / study
     file = folder / "best.yaml"
     if not file.is_file():
         known = [path.parent.name for path in output.glob("*/best.yaml")]

@@ -13,6 +13,7 @@ from ablations.factors import Factor, read_factors
 from plml.config import TrainConfig
 from plml.errors import ConfigError, nearest
 from plml.schema import Strict, assign, check_keys, parse_assignment, read_yaml_file, validate
+from plml.user_path import user_path
 from tune.named_files import find_named, name_of_file, shipped_names
 from tune.study_file import PrunerConfig, ResourcesConfig, SamplerConfig, parse_duration
 
@@ -156,7 +157,7 @@ def _with_assignments(base: Any, over: Mapping[str, Any], file: Path) -> dict[st
         return {**base, OVER: {**base.get(OVER, {}), **over}}
     if isinstance(base, str):
         if not base.startswith(("recipe:", "best:")):
-            found = (file.parent / Path(base).expanduser()).absolute()
+            found = (file.parent / user_path(base)).absolute()
             if not found.is_file():
                 beside = [each.name for each in found.parent.glob("*.y*ml")] if found.parent.is_dir() else []
                 raise ConfigError(f"base: {found} is not a file{nearest(found.name, beside)}")

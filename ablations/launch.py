@@ -19,6 +19,7 @@ from plml.checkpoint import write_text
 from plml.errors import ConfigError
 from plml.schema import read_yaml
 from plml.terminal import terminal
+from plml.user_path import user_path
 from tune.folders import StudyFolder
 from tune.invocation import runner_command
 from tune.records import failures as reasons_of
@@ -175,7 +176,7 @@ def _verdict(plans: Sequence[CellPlan], failures: dict[str, str], command: str, 
 
 
 def _output(options: argparse.Namespace) -> Path:
-    return Path(options.output_dir).expanduser().absolute()
+    return user_path(options.output_dir).absolute()
 
 
 def _home(options: argparse.Namespace) -> Path:

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 from plml.arguments import add_voice, whole  # noqa: E402
 from plml.parsers import Parser  # noqa: E402
+from plml.user_path import user_path  # noqa: E402
 from tune.arguments import add_assignments, add_places, add_size, address, exit_code, given, size_options  # noqa: E402
 from tune.invocation import usage  # noqa: E402
 
@@ -74,7 +75,7 @@ def _check(options: argparse.Namespace) -> None:
     """Find misspelt keys before training code is imported, which takes longer than everything else."""
     from ablations.grid_file import find_grid, read_grid_file
 
-    output = Path(options.output_dir).expanduser().absolute()
+    output = user_path(options.output_dir).absolute()
     read_grid_file(find_grid(options.grid, output / "ablations"), options.assignments, grid_options(options))
 
 

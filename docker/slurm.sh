@@ -39,7 +39,9 @@ fi
 
 python tune/run.py --address "$head:$port" "$@" &
 study=$!
-trap 'kill -USR1 "$study"' USR1 TERM
+time_is_up=
+trap 'time_is_up=1; kill -USR1 "$study"' USR1
+trap 'kill -USR1 "$study"' TERM
 wait "$study"; code=$?
 while kill -0 "$study" 2>/dev/null; do wait "$study"; code=$?; done   # a signal ends `wait`, not the study
 trap - USR1 TERM
@@ -47,5 +49,6 @@ trap - USR1 TERM
 kill $workers "$ray" 2>/dev/null
 wait
 rm -rf "$RAY_TMPDIR"
-[ "$code" -ne 4 ] || scontrol requeue "$SLURM_JOB_ID"
+# Not after other reasons to stop, such as a full disk: nothing would be different the next time.
+[ "$code" -ne 4 ] || [ -z "$time_is_up" ] || scontrol requeue "$SLURM_JOB_ID"
 exit "$code"

@@ -28,10 +28,16 @@ class DivergenceError(PlmlError):
     """Training produced a loss or a score that is not finite."""
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the valid name closest to ``name``, or the list of valid names."""
+def nearest(name: str, valid: Iterable[str], *, or_all: bool = True) -> str:
+    """Return ``"; did you mean 'x'?"`` for the valid name closest to ``name``, or the list of valid names.
+
+    Args:
+        name: what was written.
+        valid: what could have been meant.
+        or_all: list every valid name where none is close; without it, say nothing then.
+    """
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; valid names: {', '.join(names)}" if names else ""
+    return f"; valid names: {', '.join(names)}" if names and or_all else ""

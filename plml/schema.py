@@ -72,8 +72,9 @@ def _of_unions(items: list[Any]) -> list[Any]:
     found: dict[tuple[Any, ...], Any] = {}
     for item in items:
         place = item["loc"]
-        while place and isinstance(place[-1], str) and _KIND.fullmatch(place[-1]):
-            place = place[:-1]
+        if item["type"] not in ("extra_forbidden", "missing"):  # the key itself, which may be called like a kind
+            while place and isinstance(place[-1], str) and _KIND.fullmatch(place[-1]):
+                place = place[:-1]
         if place == item["loc"]:
             found[(*place, len(found))] = item
         elif place in found:

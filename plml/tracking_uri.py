@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from plml.errors import PlmlError
+from plml.user_path import user_path
 
 LOCAL_UI = "http://127.0.0.1:5000"
 _SECRETS = "password|passwd|pwd|sslpassword|token|access_token|secret|api_key"  # parameters of an address
@@ -94,4 +95,4 @@ def told_secret(url: str, what: str) -> str | None:
 
 def _type(path: str = "mlflow.db") -> str:
     """The exact text to type for a database at ``path``."""
-    return f"type sqlite:///{Path(path).expanduser().absolute()}"
+    return f"type sqlite:///{user_path(path).absolute()}"

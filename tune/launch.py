@@ -19,6 +19,7 @@ from plml.config import ModelConfig, TrainConfig
 from plml.errors import PlmlError
 from plml.schema import read_yaml
 from plml.terminal import terminal
+from plml.user_path import user_path
 from tune.arguments import ONCE
 from tune.folders import StudyFolder, StudyHeldError
 from tune.invocation import runner_command
@@ -38,7 +39,7 @@ DONE, FAILED, INTERRUPTED = 0, 3, 4
 
 def list_studies(options: argparse.Namespace) -> int:
     """Print the studies that come with the project and those begun in the output folder."""
-    output = Path(options.output_dir).expanduser().absolute()
+    output = user_path(options.output_dir).absolute()
     table = Table(box=None, pad_edge=False)
     table.add_column("study")
     table.add_column("description")
@@ -61,7 +62,7 @@ def launch(options: argparse.Namespace, arguments: Sequence[str], cluster: "Star
         arguments: they, as text.
         cluster: Ray, if it is being started already.
     """
-    output = Path(options.output_dir).expanduser().absolute()
+    output = user_path(options.output_dir).absolute()
     study = read_study(options, output)
     if options.download:
         fetch_weights([study.base.model])

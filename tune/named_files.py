@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from plml.errors import ConfigError, nearest
+from plml.user_path import user_path
 
 
 def shipped_names(folder: Path) -> list[str]:
@@ -23,7 +24,7 @@ def find_named(what: str, name: str, shipped: Path, home: Path | None) -> Path:
         ConfigError: there is none; the nearest name is given.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
-        file = Path(name).expanduser().absolute()
+        file = user_path(name).absolute()
         if file.is_file():
             return file
         beside = [path.name for path in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []

@@ -150,9 +150,10 @@ class StudyProgress:
             return None
         now = time.monotonic()
         waiting = max(0, self.total - sum(self.states.values()) - len(self.live))
-        running = sum(self._left_of(epoch, now - began, duration) for _, epoch, _, began in tuple(self.live.values()))
-        # A worker may train many at once.
-        return (waiting * duration + running) / max(self.concurrent, len(self.live))
+        running = [self._left_of(epoch, now - began, duration) for _, epoch, _, began in tuple(self.live.values())]
+        slots = max(self.concurrent, len(self.live))  # a worker may train many at once
+        # At the end slots stay empty: it lasts as long as the trial that has most before it.
+        return max((waiting * duration + sum(running)) / slots, max(running, default=0.0), min(waiting, 1) * duration)
 
     def _left_of(self, epoch: int, elapsed: float, duration: float) -> float:
         """Return the seconds that a trial which runs has left; one that takes longer than others goes by its epochs."""

@@ -15,6 +15,7 @@ if __name__ == "__main__":
 
 from plml.arguments import add_voice, whole  # noqa: E402
 from plml.parsers import Parser  # noqa: E402
+from plml.user_path import user_path  # noqa: E402
 from tune.arguments import add_places, add_size, exit_code, given, size_options  # noqa: E402
 from tune.invocation import usage  # noqa: E402
 
@@ -73,7 +74,7 @@ def promote(options: argparse.Namespace) -> int:
     from tune.records import best_trials, open_study
     from tune.study import load_study
 
-    output = Path(options.output_dir).expanduser().absolute()
+    output = user_path(options.output_dir).absolute()
     uri = check_uri(options.tracking_uri or f"sqlite:///{output}/mlflow.db")
     folder = StudyFolder(output / options.study)
     ledger = open_study(folder)

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 from plml.arguments import add_voice, whole  # noqa: E402
 from plml.parsers import Parser  # noqa: E402
+from plml.user_path import user_path  # noqa: E402
 from tune.arguments import add_assignments, add_places, add_size, address, exit_code, given, size_options  # noqa: E402
 from tune.invocation import usage  # noqa: E402
 
@@ -99,7 +100,7 @@ def _prepare(options: argparse.Namespace) -> "StartingCluster | None":
     """
     from tune.study_file import find_study, name_of, read_study_file
 
-    output = Path(options.output_dir).expanduser().absolute()
+    output = user_path(options.output_dir).absolute()
     file = find_study(options.study, output)
     config = read_study_file(file, options.assignments, study_options(options))
     if options.dry_run or options.smoke or (output / name_of(file)).exists():

@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 from plml.arguments import whole  # noqa: E402
 from plml.parsers import Parser  # noqa: E402
+from plml.user_path import user_path  # noqa: E402
 from tune.arguments import address  # noqa: E402
 from tune.invocation import usage  # noqa: E402
 
@@ -72,7 +73,7 @@ def show(options: argparse.Namespace) -> None:
     from tune.records import best_trials, counted_trials, failures, open_study, state_of
     from tune.space import brief
 
-    output = Path(options.output_dir).expanduser().absolute()
+    output = user_path(options.output_dir).absolute()
     folder = StudyFolder(output / options.study)
     if not folder.path.is_dir():
         begun = [path.parent.name for path in output.glob("*/study.yaml")]

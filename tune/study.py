@@ -8,6 +8,7 @@ from typing import Any
 from plml.config import TrainConfig, make_config
 from plml.errors import ConfigError, nearest
 from plml.schema import assign
+from plml.user_path import user_path
 from tune.expansion import build_space
 from tune.folders import MAX_NAME, is_plain_name
 from tune.space import SearchSpace
@@ -98,7 +99,7 @@ def absolute_paths(tree: dict[str, Any]) -> dict[str, Any]:
     for path in ("data.root", "model.weights", "data.observation.path", "method.prior_file", "method.graph_file"):
         value = _value_at(tree, path)
         if isinstance(value, str) and (path == "data.root" or _exists(value)):
-            tree = assign(tree, path, str(Path(value).expanduser().absolute()))
+            tree = assign(tree, path, str(user_path(value).absolute()))
     return tree
 
 
@@ -110,7 +111,7 @@ def _value_at(tree: Any, path: str) -> Any:
 
 def _exists(file: str) -> bool:
     """Whether there is such a file, or one for the training part."""
-    return Path(file.replace("{part}", "train")).expanduser().exists()
+    return user_path(file.replace("{part}", "train")).exists()
 
 
 def _points(config: StudyConfig, space: SearchSpace) -> tuple[dict[str, Any], ...]:

@@ -21,6 +21,7 @@ from optuna.study import Study as OptunaStudy
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from plml.errors import ConfigError, nearest
+from plml.user_path import user_path
 from tune.folders import StudyFolder
 from tune.records import counted_trials, open_study
 from tune.study import Study, load_study
@@ -47,7 +48,7 @@ def find_teacher(study: Study, output: Path) -> StudyFolder | None:
             f"warm_start: sampler {study.config.sampler.name} does not learn from other trials; "
             f"use {' or '.join(LEARNING)}, or leave warm_start out"
         )
-    path = Path(name).expanduser() if "/" in name else output / name
+    path = user_path(name) if "/" in name else output / name
     folder = StudyFolder(path.absolute())
     if not folder.storage_file.is_file() or not folder.study_file.is_file():
         begun = [file.parent.name for file in path.parent.glob("*/study.yaml")] if path.parent.is_dir() else []

@@ -56,7 +56,7 @@ def draw_curves(runs: Sequence[ComparedRun], metric: str) -> str:
 
 def nice_ticks(low: float, high: float) -> list[float]:
     """Return four to seven round numbers from at most ``low`` to at least ``high``."""
-    if high <= low:
+    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):  # equal but for rounding, which no axis can show
         low, high = low - 0.5, high + 0.5
     step = 10.0 ** math.floor(math.log10((high - low) / 4))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 5)

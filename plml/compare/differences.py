@@ -4,12 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from plml.compare.runs import ComparedRun
-from plml.errors import DamagedError
 from plml.image_resamples import bias_corrected_interval, resample_weights
-from plml.stored_runs import read_test_scores
 from plml.weighted_precision import weighted_mean_average_precision
 
 ABSENT = "-"
@@ -114,6 +110,7 @@ def warnings(runs: Sequence[ComparedRun]) -> list[str]:
     """Return why figures of these runs should not be compared, or only with care, a line each."""
     found = []
     for run in runs:
+        found += run.damage
         if run.result is None:
             done = f"{len(run.reports)} of {run.config.total_epochs} epochs"
             found.append(f"{run.name} is not trained to its end ({done}): it has no test figures")
@@ -133,12 +130,17 @@ def warnings(runs: Sequence[ComparedRun]) -> list[str]:
             "the runs chose their epochs by other figures or labels: a difference may be one of the choice, not of the "
             f"training ({'; '.join(f'{run.name}: {run.config.selected_by}' for run in runs)})"
         )
-    clean = [run.name for run in runs if run.config.selection.labels == "clean"]
-    if clean:
-        found.append(f"chosen on clean labels, which a partial label setting does not have: {', '.join(clean)}")
+    told = [run.name for run in runs if run.config.choosing.uses_truth and not _is_complete(run)]
+    if told:
+        found.append(f"chosen by what their label setting does not have, the truth: {', '.join(told)}")
     if len({run.config.compat for run in runs}) > 1:
         found.append("the runs have another compat: their figures are not computed alike")
     return found
+
+
+def _is_complete(run: ComparedRun) -> bool:
+    """Whether a run's setting has every label, so that observed labels are the clean ones."""
+    return bool(run.config.data.observation["name"] == "fully_observed")
 
 
 def _because(runs: Sequence[ComparedRun], paths: Sequence[str]) -> str:
@@ -159,27 +161,16 @@ def image_intervals(runs: Sequence[ComparedRun]) -> list[ImageInterval | None]:
     A paired bootstrap: both runs meet the same resamples. None where scores are not kept or the images differ.
     """
     first, *others = runs
-    reference = _resampled(first)
-    found: list[ImageInterval | None] = []
-    for run in others:
-        same = run.digests.get("test labels") == first.digests.get("test labels")
-        values = _resampled(run) if same and reference is not None else None
-        interval = None if values is None or reference is None else bias_corrected_interval(values - reference)
-        if interval is None or values is None or reference is None:
-            found.append(None)
-        else:
-            found.append(ImageInterval(float(values[0] - reference[0]), *interval))
+    found: list[ImageInterval | None] = [None] * len(others)
+    alike = [i for i, run in enumerate(others) if run.digests.get("test labels") == first.digests.get("test labels")]
+    if first.tested is None or not alike:
+        return found
+    weights = resample_weights(len(first.tested[1]))
+    reference = weighted_mean_average_precision(*first.tested, weights)
+    for place in alike:
+        tested = others[place].tested
+        if tested is not None:
+            difference = weighted_mean_average_precision(*tested, weights) - reference
+            bounds = bias_corrected_interval(difference)
+            found[place] = None if bounds is None else ImageInterval(float(difference[0]), *bounds)
     return found
-
-
-def _resampled(run: ComparedRun) -> Any:
-    """Return the run's test mAP, itself and under every resample, (1 + R,); None if it kept no scores."""
-    try:
-        kept = read_test_scores(run.folder)
-    except DamagedError:
-        return None
-    if kept is None or run.result is None:
-        return None
-    scores, labels = kept
-    values = weighted_mean_average_precision(scores, labels, resample_weights(len(labels)))
-    return None if np.isnan(values).any() else values

@@ -3,18 +3,20 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plml.checkpoint import load_arrays
 from plml.config import TrainConfig, load_config
-from plml.errors import CheckpointError, ConfigError, nearest
+from plml.errors import CheckpointError, ConfigError, DamagedError, DataError, nearest
 from plml.report import EpochReport
 from plml.report_log import read_reports
 from plml.stored_runs import read_test_scores
+from plml.user_path import user_path
 
 CONFIG = "config.yaml"
 
@@ -31,6 +33,8 @@ class ComparedRun:
         result: ``result.json``; None while it is not trained to its end.
         digests: what names its labels, by kind: ``test labels``, ``validation images`` and ``validation labels``; a
             kind is left out if the run has no such file.
+        tested: its test logits (N, L) and labels (N, L); None if it kept none, or they are damaged.
+        damage: what of its records cannot be read, a line each; the rest is compared.
     """
 
     name: str
@@ -39,23 +43,29 @@ class ComparedRun:
     reports: tuple[EpochReport, ...]
     result: Mapping[str, Any] | None
     digests: Mapping[str, str]
+    tested: tuple[NDArray[Any], NDArray[Any]] | None = None
+    damage: tuple[str, ...] = ()
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The chosen epoch, so far; None before the first one."""
+        if self.result is not None:
+            return int(self.result["best_epoch"])
+        return int(self.reports[-1].metrics["selection/best_epoch"]) if self.reports else None
 
     @property
     def best(self) -> EpochReport | None:
-        """The report of the chosen epoch, so far; None before the first epoch."""
-        if not self.reports:
-            return None
-        chosen = int(self.reports[-1].metrics["selection/best_epoch"])
+        """The report of the chosen epoch; None before the first epoch, or if it cannot be read."""
+        chosen = self.best_epoch
         return next((report for report in self.reports if report.epoch == chosen), None)
 
     def figures(self) -> dict[str, float]:
         """Return the figures of the chosen epoch, and those of test if the run ended: ``{"test/mAP": 71.2, ...}``."""
+        tested = dict(self.result["metrics"]) if self.result else {}
         if self.best is None:
-            return {}
+            return tested
         kept = {n: v for n, v in self.best.metrics.items() if n.startswith(("val/", "val_observed/"))}
-        last = self.reports[-1].metrics
-        tested = self.result["metrics"] if self.result else {}
-        return {"selection/best": last["selection/best"], **kept, **tested}
+        return {"selection/best": self.best.metrics["selection/best"], **kept, **tested}
 
     def class_precision(self) -> dict[str, float]:
         """Return the average precision on test by class, in percent; classes without a positive are left out."""
@@ -82,7 +92,7 @@ def read_runs(typed: Sequence[str], output: Path) -> list[ComparedRun]:
 
 def find_run(typed: str, output: Path) -> Path:
     """Return the folder of the run that ``typed`` means; see :func:`read_runs`."""
-    path = Path(typed).expanduser()
+    path = user_path(typed)
     given = path.parent if path.is_file() else path
     study, _, key = typed.rpartition("/")
     for folder in (given, output / study / "trials" / key if study and key else given):
@@ -103,23 +113,33 @@ def read_run(folder: Path, name: str) -> ComparedRun:
     try:
         result = json.loads(result_file.read_bytes()) if result_file.is_file() else None
         if result is not None:
-            result["metrics"]["test/mAP"], result["class_names"], result["per_class"]["test/AP"]
+            result["metrics"]["test/mAP"], result["class_names"], result["per_class"]["test/AP"], result["best_epoch"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{result_file} is damaged ({error!r}); the command that trained the run writes it again"
         ) from error
     config = load_config(folder / CONFIG)
-    return ComparedRun(name, folder, config, tuple(read_reports(folder)), result, _digests(folder))
+    damage = []
+    try:
+        tested = None if result is None else read_test_scores(folder)
+    except (DamagedError, DataError) as error:
+        tested = None
+        damage.append(f"{name}: its test scores cannot be read, so no interval is told: {error}")
+    run = ComparedRun(name, folder, config, tuple(read_reports(folder)), result, _digests(folder, tested), tested)
+    if result is not None and run.best is None:
+        damage.append(
+            f"{name}: epoch {run.best_epoch}, which was chosen, is not in its metrics.jsonl: only test is told"
+        )
+    return replace(run, damage=tuple(damage))
 
 
-def _digests(folder: Path) -> dict[str, str]:
+def _digests(folder: Path, tested: tuple[NDArray[Any], NDArray[Any]] | None) -> dict[str, str]:
     found = {}
     labels = folder / "scores" / "labels.npz"
     if labels.is_file():
         arrays = load_arrays(labels)
         found["validation images"] = _digest([arrays["truth"]])
         found["validation labels"] = _digest([arrays["observed"]])
-    tested = read_test_scores(folder)
     if tested is not None:
         found["test labels"] = _digest([tested[1]])
     return found

@@ -38,6 +38,7 @@ from plml.data.cache_entry import (
 from plml.data.plain_arrays import load_npy, map_npy
 from plml.errors import DataError
 from plml.heartbeat import EVERY_S, beat
+from plml.user_path import user_path
 
 CHUNK = 256  # examples between two points from which a killed build goes on
 _SPARE = 64 * 2**20  # bytes of the disk that a build leaves free
@@ -50,7 +51,7 @@ def default_cache_dir() -> Path:
     from platformdirs import user_cache_path
 
     named = os.environ.get("PLML_CACHE_DIR")
-    return Path(named).expanduser().resolve() if named else user_cache_path("plml")
+    return user_path(named).resolve() if named else user_cache_path("plml")
 
 
 def available_cpus() -> int:

@@ -20,8 +20,7 @@ def require_folder(root: Path | None, data_set: str, expected: str) -> Path:
     folder = root.resolve()
     if not folder.is_dir():
         siblings = [str(path) for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
-        hint = nearest(str(folder), siblings) if siblings else f"; {folder.parent} is not a folder either"
-        hint = "" if hint.startswith("; valid names") else hint  # everything beside it is no help
+        hint = nearest(str(folder), siblings, or_all=False) if siblings else f"; {folder.parent} is not a folder either"
         raise DataError(f"data.root: {folder} is not a folder; data set '{data_set}' needs {expected}{hint}")
     return folder
 

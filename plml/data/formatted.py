@@ -23,6 +23,7 @@ from plml.data.files import read_array, read_lines, require_folder, require_imag
 from plml.data.source import DataSet, Part, Source
 from plml.errors import DataError
 from plml.labels import EncodingName, LabelArray, check_labels
+from plml.user_path import user_path
 
 
 class Formatted(DataSet, name="formatted"):
@@ -116,7 +117,7 @@ class Formatted(DataSet, name="formatted"):
     def _paths(self, folder: Path, ids: list[str], listed_in: Path, *, optional: bool) -> list[Path] | None:
         """Return the image files, or None when there are none and ``optional`` features stand in for them."""
         if self.image_root is not None:
-            start = Path(self.image_root).expanduser()
+            start = user_path(self.image_root)
             return require_images(start if start.is_absolute() else folder / start, ids, listed_in)
         if optional and not (folder / ids[0]).exists():
             return None

@@ -13,6 +13,7 @@ from plml.data.image_cache import cached_pixels, cached_sources
 from plml.data.source import DATASETS, Part, Source
 from plml.data.source_images import SourceImages
 from plml.errors import ConfigError
+from plml.user_path import user_path
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Pixels:
 
 def read_source(data: DataConfig) -> Source:
     """Find and check the data set that ``data`` names; raise DataError naming what is missing."""
-    return DATASETS[data.name](**data.options).read(Path(data.root).expanduser() if data.root else None)
+    return DATASETS[data.name](**data.options).read(user_path(data.root) if data.root else None)
 
 
 def parts(source: Source) -> Iterator[tuple[str, Part]]:

@@ -37,6 +37,7 @@ from plml.data.tables import read_table
 from plml.errors import DataError, nearest
 from plml.label_files.splc import Splc
 from plml.labels import NEGATIVE, POSITIVE, LabelArray
+from plml.user_path import user_path
 
 EXPECTED_POSITIVES = 1.9  # the k of the field for NUS-WIDE (Cole et al.)
 
@@ -96,7 +97,7 @@ class NusWide(DataSet, name="nus_wide"):
             class_names, parts = _official(folder)
             default = folder / "Flickr"
         note = self._note(layout, {name: len(parts[name]) for name in ("train", "test")}, folder)
-        images = default if self.image_root is None else folder / Path(self.image_root).expanduser()
+        images = default if self.image_root is None else folder / user_path(self.image_root)
         train, test = (_with_paths(part, images, folder) for part in (parts["train"], parts["test"]))
         return self._source(class_names, train, test, note)
 

@@ -10,6 +10,7 @@ from plml.data.source import Part, Source
 from plml.errors import DataError
 from plml.labels import UNKNOWN, LabelArray
 from plml.observation import PartInfo, observe
+from plml.user_path import user_path
 
 
 def observe_parts(source: Source, data: DataConfig) -> dict[str, LabelArray]:
@@ -21,7 +22,7 @@ def observe_parts(source: Source, data: DataConfig) -> dict[str, LabelArray]:
     Raises:
         DataError: a known label is not true, or the setting needs something that the data set does not have.
     """
-    root = Path(data.root).expanduser() if data.root else None
+    root = user_path(data.root) if data.root else None
     return {name: _observed(source, name, part, data, root) for name, part in parts(source)}
 
 

@@ -30,6 +30,7 @@ from plml.data.source import DataSet, Part, Source
 from plml.data.tables import read_table
 from plml.data.verified_labels import fill_matrix, read_verified
 from plml.errors import DataError
+from plml.user_path import user_path
 
 PARTS = {"train": "train", "val": "validation", "test": "test"}
 
@@ -86,7 +87,7 @@ class _OpenImages:
         verified = read_verified(path, classes.column_of, wanted)
         ids = sorted(verified.ids)[: self.max_images]
         truth = fill_matrix(verified, ids, len(classes.names), self.max_matrix_gib, path)
-        images = base / Path(self.image_root).expanduser() / folder
+        images = base / user_path(self.image_root) / folder
         return Part(
             ids=ids,
             truth=truth,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from plml.config import ModelConfig
 from plml.errors import ConfigError, DataError, nearest
 from plml.models.backbones import BACKBONES
+from plml.user_path import user_path
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -42,7 +43,7 @@ def find_weights(config: ModelConfig, *, download: bool = False) -> Path:
     """
     name = str(config.weights)
     if name.endswith(SUFFIXES) or "/" in name:
-        path = Path(name).expanduser()
+        path = user_path(name)
         if not path.is_file():
             siblings = [str(p) for p in path.parent.glob("*") if p.suffix in SUFFIXES] if path.parent.is_dir() else []
             hint = nearest(str(path), siblings) if siblings else ""

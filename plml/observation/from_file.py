@@ -9,6 +9,7 @@ from pydantic import Field
 from plml.errors import DataError, nearest
 from plml.labels import NEGATIVE, POSITIVE, LabelArray
 from plml.observation.base import Observation, PartInfo
+from plml.user_path import user_path
 
 PART = "{part}"
 
@@ -53,7 +54,7 @@ class FromFile(Observation, name="from_file"):
 
     def _find(self, part: PartInfo, name: str) -> Path:
         """Return where the file of the part called ``name`` lies, or would lie."""
-        path = Path(self.path.replace(PART, name)).expanduser()
+        path = user_path(self.path.replace(PART, name))
         return path if path.exists() or part.root is None else part.root / path
 
     def _from_artifact(self, path: Path, truth: LabelArray, part: PartInfo) -> LabelArray:

@@ -134,12 +134,11 @@ def test_every_machine_of_ray_asks_for_the_token() -> None:
 def test_the_example_names_every_variable_with_its_default_and_no_secret() -> None:
     text = (DOCKER / "env.example").read_text()
     shown = dict(re.findall(r"^#?([A-Z0-9_]+)=(\S*)", text, re.MULTILINE))
-    used = {
-        name: default if kind == "-" else ""
-        for file in FILES
-        for name, kind, default in VARIABLE.findall((DOCKER / file).read_text())
-        if name != "POSTGRES_IMAGE"  # for tests
-    }
+    used: dict[str, str] = {}
+    for file in FILES:  # compose.yaml first: its default holds unless another file wants the variable given
+        for name, kind, default in VARIABLE.findall((DOCKER / file).read_text()):
+            used.setdefault(name, default if kind == "-" else "")
+    del used["POSTGRES_IMAGE"]  # for tests
     assert set(shown) == set(used)
     for name, default in used.items():
         assert shown[name] == default or name == "PLML_DATA", name
@@ -161,6 +160,11 @@ def test_gpus_go_to_one_worker() -> None:
     deploy = services["ray-worker"]["deploy"]
     assert deploy["replicas"] == 1
     assert deploy["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+    # Limits of the other file are for one core: with those, GPUs beyond the first would never get a trial.
+    limits = deploy["resources"]["limits"]
+    assert limits["cpus"].startswith("${WORKER_CPUS:?")
+    assert limits["memory"].startswith("${WORKER_MEMORY:?")
+    assert any("WORKER_CPUS" in word for word in SERVICES["ray-worker"]["command"])
 
 
 def test_keys_of_s3_are_the_servers_alone() -> None:

@@ -38,6 +38,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "role": ["method=role"],
         "drawn": ["data.observation_seed=7"],
         "clean": ["selection.labels=clean"],
+        "told": ["selection.criterion=corrected_ap", "selection.cardinality=known"],
+        "full": ["data.observation=fully_observed", "selection.labels=clean", "method=bce"],
         "other": ["data.options.num_test=40"],
     }.items():
         assert main(["train", str(folder / "config.yaml"), *extra, "-o", str(folder / name), "-q"]) == DONE
@@ -92,7 +94,8 @@ def test_the_interval_is_that_of_a_bootstrap_written_out(runs: Path) -> None:
     ("other", "told"),
     [
         ("drawn", "other observed labels (data.observation_seed: 1200, 7)"),
-        ("clean", "chosen on clean labels, which a partial label setting does not have: clean"),
+        ("clean", "chosen by what their label setting does not have, the truth: clean"),
+        ("told", "chosen by what their label setting does not have, the truth: told"),
         ("clean", "chose their epochs by other figures or labels"),
         ("other", "other test images or their labels"),
         ("begun", "begun is not trained to its end (2 of 2 epochs): it has no test figures"),
@@ -103,6 +106,39 @@ def test_what_cannot_be_compared_is_told(runs: Path, other: str, told: str) -> N
     assert any(told in line for line in warnings(read)), warnings(read)
     if other in ("other", "begun"):
         assert image_intervals(read) == [None]
+
+
+def test_clean_labels_are_no_cheat_where_every_label_is_seen(runs: Path) -> None:
+    read = read_runs([str(runs / "full"), str(runs / "full")], runs)
+    assert not any("truth" in line for line in warnings(read))
+
+
+def test_damaged_scores_cost_the_interval_alone(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "role", tmp_path / "role")
+    file = tmp_path / "role" / "scores" / "test.npy"
+    file.write_bytes(file.read_bytes()[:-7])
+    compared = compare(read_runs([str(runs / "an"), str(tmp_path / "role")], runs))
+    assert compared.intervals == [None]
+    assert any("role: its test scores cannot be read" in line for line in compared.warnings)
+    assert all(value is not None for row in compared.figures if row.name == "test/mAP" for value in row.values)
+
+
+def test_figures_are_of_the_epoch_that_was_chosen_or_not_told(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "role", tmp_path / "role")
+    result = json.loads((runs / "role" / "result.json").read_text())
+    log = tmp_path / "role" / "metrics.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[: result["best_epoch"]]) + "{torn")
+    [run] = read_runs([str(tmp_path / "role")], runs)
+    assert run.figures() == result["metrics"]
+    assert run.damage == (
+        f"role: epoch {result['best_epoch']}, which was chosen, is not in its metrics.jsonl: only test is told",
+    )
+
+
+def test_a_home_that_is_nobodys_is_refused(runs: Path) -> None:
+    with pytest.raises(ConfigError, match="~no-such-user/run: there is no home folder of '~no-such-user'"):
+        find_run("~no-such-user/run", runs)
 
 
 def test_a_study_and_a_key_name_a_run(runs: Path, tmp_path: Path) -> None:
@@ -183,7 +219,19 @@ def test_a_damaged_result_is_named(runs: Path, tmp_path: Path, capsys: pytest.Ca
     assert "result.json is damaged" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (31.2, 47.9), (5.0, 5.0), (-3e-5, 2e-5), (0.3, 99.8)])
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (0.0, 1.0),
+        (31.2, 47.9),
+        (5.0, 5.0),
+        (-3e-5, 2e-5),
+        (0.3, 99.8),
+        (99.99999999999999, 100.0),
+        (71.2, 71.20000000000002),
+        (1e-14, 3e-14),
+    ],
+)
 def test_ticks_are_few_and_hold_everything(low: float, high: float) -> None:
     ticks = nice_ticks(low, high)
     assert ticks[0] <= low

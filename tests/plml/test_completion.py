@@ -1,8 +1,9 @@
-"""Completion in a real bash, and examples in help texts that their own parsers understand."""
+"""Completion in real shells, and examples in help texts that their own parsers understand."""
 
 import argparse
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from plml.cli import WRONG_INPUT, main
 from plml.completion import commands, script
 from plml.parsers import walk
 
+ROOT = Path(__file__).parents[2]
 COMMANDS = commands()
 PARSERS = {f"{name} {path}".strip(): parser for name, build in COMMANDS.items() for path, parser in walk(build())}
 COMPLETE = """
@@ -23,6 +25,16 @@ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
 complete -p "$1" > /dev/null || exit 3
 "_shtab_${1//-/_}" 2> /dev/null
 printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+# A terminal in which zsh reads its start file, and somebody types.
+TYPE_INTO_ZSH = """
+zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell 'PS1=; autoload -U compinit; compinit -D -u; eval "$(<plml.zsh)"; echo re''ady'
+zpty -r shell said '*ready*' || exit 1
+zpty -w -n shell "$1"$'\\t'
+zpty -r shell said "*$2*" && print -r -- "$said"
 """
 
 
@@ -77,6 +89,38 @@ def test_every_command_has_a_script_for_every_shell(shell: str, name: str) -> No
     assert name in text
     if shell == "bash":
         assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh on the PATH")
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("plml tra", "train"),
+        ("plml train x.yaml --dev", "--devices"),
+        ("plml-study --study dig", "digits"),
+        ("plml-study --study beg", "begun"),
+    ],
+)
+def test_zsh_completes_after_what_the_page_puts_into_zshrc(typed: str, offered: str, tmp_path: Path) -> None:
+    assert 'eval "$(<~/.plml-completion.zsh)"' in (ROOT / "docs" / "terminal.md").read_text()
+    printed = subprocess.check_output([sys.executable, "-m", "plml", "completion", "zsh"], text=True)
+    (tmp_path / "plml.zsh").write_text(printed)
+    (tmp_path / "results" / "begun").mkdir(parents=True)
+    (tmp_path / "results" / "begun" / "study.yaml").touch()
+    command = ["zsh", "-f", "-c", TYPE_INTO_ZSH, "zsh", typed, offered]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "can only be called" not in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("tcsh") is None, reason="no tcsh on the PATH")
+def test_tcsh_knows_every_command(tmp_path: Path) -> None:
+    printed = subprocess.check_output([sys.executable, "-m", "plml", "completion", "tcsh"], text=True)
+    (tmp_path / "plml.tcsh").write_text(printed)
+    done = subprocess.run(
+        ["tcsh", "-f", "-c", "source plml.tcsh; complete"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert {line.split("\t")[0] for line in done.stdout.splitlines()} >= set(COMMANDS)
 
 
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
