@@ -2,12 +2,14 @@
 
 import argparse
 
+from plml.arguments import whole
+
 
 def add_predict(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``plml predict``."""
     parser.add_argument("checkpoint", help="best.pt of a run on images")
     parser.add_argument("images", nargs="+", help="image files, or folders with images at any depth")
-    parser.add_argument("--top", type=int, default=5, help="classes shown for each image (default: 5)")
+    parser.add_argument("--top", type=whole(1), default=5, help="classes shown for each image (default: 5)")
     parser.add_argument(
         "--thresholds",
         metavar="auto|FILE|P",
@@ -15,7 +17,9 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
         "beside the checkpoint (plml thresholds writes it); P is one probability for all classes",
     )
     parser.add_argument("--out", "-o", metavar="FILE", help="write every class to FILE.csv, FILE.json or FILE.jsonl")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images a pass (default: by their size and device)")
+    parser.add_argument(
+        "--batch-size", type=whole(1), metavar="N", help="images a pass (default: by their size and device)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--weights", help="backbone weights, if they lie elsewhere than in training (linear mode)")
     form = parser.add_mutually_exclusive_group()
@@ -39,7 +43,9 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
         default="observed",
         help="validation labels that choose: what the setting has (default), or clean ones, which is stamped",
     )
-    parser.add_argument("--clean-images", type=int, metavar="N", help="with --labels clean: of so many images only")
+    parser.add_argument(
+        "--clean-images", type=whole(1), metavar="N", help="with --labels clean: of so many images only"
+    )
     parser.add_argument(
         "--criterion",
         choices=("cardinality", "f1", "lee_liu"),

@@ -1,6 +1,6 @@
 """A split of a checkpoint's data, scored: what evaluation and the choice of thresholds begin with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,13 +40,21 @@ class ScoredSplit:
     logits: Tensor
 
 
-def score_split(checkpoint: Path, name: SplitName, assignments: Sequence[str] = ()) -> ScoredSplit:
+def score_split(
+    checkpoint: Path,
+    name: SplitName,
+    assignments: Sequence[str] = (),
+    *,
+    check: Callable[[dict[str, Any], TrainConfig, Bundle], None] | None = None,
+) -> ScoredSplit:
     """Score a split of the data that a checkpoint's configuration names.
 
     Args:
         checkpoint: ``best.pt`` or ``last.pt`` of a run.
         name: of the split.
         assignments: ``path=value`` over the configuration, for example ``data.root=DIR``.
+        check: is given the checkpoint's content, the configuration and the data before anything is scored, and raises
+            what is wrong with them.
 
     Raises:
         CheckpointError: the checkpoint knows other classes than the data.
@@ -59,6 +67,8 @@ def score_split(checkpoint: Path, name: SplitName, assignments: Sequence[str] = 
         raise CheckpointError(
             f"{checkpoint} knows the classes {content['class_names']}, the data has {list(bundle.class_names)}"
         )
+    if check is not None:
+        check(content, config, bundle)
     model = restore(content, config).to(pick_device(config.device))
     split: Split = getattr(bundle, name)
     torch.set_num_threads(config.threads)

@@ -30,10 +30,6 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         DataError: no image could be read.
     """
-    if options.top < 1:
-        raise ConfigError(f"--top must be at least 1, got {options.top}")
-    if options.batch_size is not None and options.batch_size < 1:
-        raise ConfigError(f"--batch-size must be at least 1, got {options.batch_size}")
     out = Path(options.out) if options.out else None
     form = "json" if options.json else "csv"
     if out is not None:

@@ -12,8 +12,9 @@ from plml.errors import ConfigError
 from plml.scored_split import ScoredSplit, score_split
 from plml.thresholds.calibration import Calibration, fit_calibration
 from plml.thresholds.choice import Choice, choose_thresholds
-from plml.thresholds.evidence import Basis, find_basis
+from plml.thresholds.evidence import Basis, find_basis, require_clean
 from plml.thresholds.file import FittedCalibration, Thresholds, beside, checkpoint_digest
+from plml.thresholds.own_labels import require_own_labels
 
 NAMES = {"f1": "F1", "lee_liu": "Lee and Liu's criterion", "cardinality": "number of positives"}
 
@@ -24,7 +25,13 @@ def run(options: argparse.Namespace) -> int:
     out = Path(options.out) if options.out else beside(checkpoint)
     if out.suffix != ".json":
         raise ConfigError(f"--out must end in .json, got {out}")
-    scored = score_split(checkpoint, "val", options.assignments)
+    require_clean(options.labels, options.clean_images)
+    scored = score_split(
+        checkpoint,
+        "val",
+        options.assignments,
+        check=lambda content, config, bundle: require_own_labels(content, config, bundle.digest, options.labels),
+    )
     basis = find_basis(
         scored.config,
         scored.logits.cpu(),

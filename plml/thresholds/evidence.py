@@ -39,6 +39,12 @@ class Basis:
     by_entry: bool = True
 
 
+def require_clean(labels: LabelsName, clean_images: int | None) -> None:
+    """Raise ConfigError if a number of images with clean labels is given, and other labels are to choose."""
+    if clean_images is not None and labels != "clean":
+        raise ConfigError(f"--clean-images: belongs to --labels clean, got {clean_images} with --labels {labels}")
+
+
 def find_basis(
     config: TrainConfig,
     logits: Tensor,
@@ -70,8 +76,7 @@ def find_basis(
     count, observation = len(logits), config.data.observation
     truth, observed = truth.to(logits.device), observed.to(logits.device)
     given: dict[str, Any] = {"truth": truth, "observed": observed, "expected_positives": expected_positives}
-    if clean_images is not None and labels != "clean":
-        raise ConfigError("--clean-images: belongs to --labels clean")
+    require_clean(labels, clean_images)
     if labels == "clean":
         chosen = SelectionConfig(
             labels="clean", criterion="map", clean_images=clean_images, clean_seed=config.selection.clean_seed

@@ -117,7 +117,6 @@ def test_predict_gives_names_and_probabilities(trained: Path) -> None:
         (["evaluate", "config.yaml"], "is no checkpoint"),
         (["predict", "run/best.pt", "none.jpg"], "neither an image file nor a folder"),
         (["predict", "run/best.pt", "config.yaml"], "config.yaml"),
-        (["predict", "run/best.pt", "config.yaml", "--top", "0"], "--top"),
     ],
 )
 def test_wrong_input_exits_2_with_one_clear_line(
@@ -183,3 +182,15 @@ def test_tracked_training_is_complete(trained: Path) -> None:
     assert [point.step for point in client.get_metric_history(run.info.run_id, "val/mAP")] == [0, 1]
     pictures = client.list_artifacts(run.info.run_id, "matrices")
     assert [file.path for file in pictures] == ["matrices/graph_0000.png", "matrices/graph_0001.png"]
+
+
+def test_memory_that_runs_out_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = "{num_train: 60, num_val: 40, num_test: 50, canvas: 10000000}"  # petabytes
+    code = main(["train", "method=an", f"data.options={options}", "-o", str(tmp_path / "run"), "--json"])
+    said = capsys.readouterr()
+    assert code == FAILED
+    assert said.err.startswith("error: memory ran out (")
+    assert said.err.count("\n") == 1
+    events = [json.loads(line) for line in said.out.splitlines()]
+    assert [event["event"] for event in events[-2:]] == ["error", "end"]
+    assert events[-1]["exit_code"] == FAILED

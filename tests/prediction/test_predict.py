@@ -149,7 +149,6 @@ def test_nothing_readable_leaves_no_file(best: Path, tmp_path: Path, capsys: pyt
     [
         (["--out", "scores.txt"], "must end in .csv, .json or .jsonl, got 'scores.txt'"),
         (["--out", "scores.csv", "--json"], "leave --json out"),
-        (["--batch-size", "0"], "--batch-size must be at least 1"),
         (["--thresholds", "1.5"], "from 0 to 1, got 1.5"),
         (["--thresholds", "none.json"], "there is no such file of thresholds"),
     ],
@@ -158,4 +157,20 @@ def test_wrong_options_are_told(
     best: Path, folder: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["predict", str(best), str(folder / "0.png"), *arguments]) == WRONG_INPUT
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch-size", "0"], "argument --batch-size: must be at least 1, got 0"),
+        (["--batch-size", "many"], "argument --batch-size: must be a whole number, got 'many'"),
+        (["--top", "0"], "argument --top: must be at least 1, got 0"),
+    ],
+)
+def test_numbers_are_read_before_anything_else(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", "absent.pt", "absent.png", *arguments])
     assert message in capsys.readouterr().err

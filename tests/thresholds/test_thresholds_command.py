@@ -18,6 +18,7 @@ from plml.observation import observe
 from plml.scored_split import score_split
 from plml.thresholds.evidence import find_basis
 from plml.thresholds.file import Thresholds, beside, checkpoint_digest, find_thresholds, read_thresholds
+from plml.thresholds.own_labels import require_own_labels
 from plml.trainer import Trainer
 
 TREE: dict[str, Any] = {
@@ -148,7 +149,7 @@ def test_settings_that_do_not_say_how_labels_got_lost_are_refused() -> None:
     assert "cardinality declared" in said.text
     with pytest.raises(ConfigError, match="every label is a candidate"):
         basis({"name": "candidate_set", "rate": 1.0})
-    with pytest.raises(ConfigError, match="belongs to --labels clean"):
+    with pytest.raises(ConfigError, match="belongs to --labels clean, got 10 with --labels observed"):
         basis({"name": "single_positive"}, clean_images=10)
 
 
@@ -164,6 +165,81 @@ def test_wrong_input_is_told(best: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert main(["thresholds", str(best), "--labels", "clean", "--clean-images", "500"]) == WRONG_INPUT
     assert "at most the number of validation images, 120, got 500" in capsys.readouterr().err
     assert not beside(best).exists()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        (
+            "data.observation=fully_observed",
+            "data.observation.name must be that of the checkpoint, 'single_positive', got 'fully_observed'",
+        ),
+        ("data.observation=all_negatives", "'single_positive', got 'all_negatives'"),
+        ("data.observation.num_positives=2", "data.observation.num_positives must be that of the checkpoint, 1, got 2"),
+        ("data.observation_seed=7", "data.observation_seed must be that of the checkpoint, 1200, got 7"),
+        ("data.split_seed=7", "data.split_seed must be that of the checkpoint, 1200, got 7"),
+        ("data.val_fraction=0.5", "data.val_fraction must be that of the checkpoint, 0.2, got 0.5"),
+        ("data.subsample_val=0.5", "data.subsample_val must be that of the checkpoint, 1.0, got 0.5"),
+    ],
+)
+@pytest.mark.parametrize("labels", ["observed", "clean"])
+def test_labels_that_the_run_did_not_have_are_refused(
+    best: Path, tmp_path: Path, labels: str, assignment: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "chosen.json"
+    command = ["thresholds", str(best), assignment, "--labels", labels, "--out", str(out)]
+    assert main(command) == WRONG_INPUT
+    told = capsys.readouterr().err
+    assert message in told
+    assert "give --labels clean to choose by clean labels, which is stamped" in told
+    assert not out.exists()
+
+
+def test_other_labels_under_the_same_configuration_are_refused(
+    best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "chosen.json"
+    command = ["thresholds", str(best), "data.options.num_val=60", "--out", str(out)]
+    assert main(command) == WRONG_INPUT
+    assert "must hold the labels that the checkpoint was trained with" in capsys.readouterr().err
+    assert main([*command, "--labels", "clean"]) == DONE
+    assert read_thresholds(out).uses_truth
+
+
+def test_a_file_of_labels_may_have_moved(tmp_path: Path) -> None:
+    labels = {"name": "from_file", "path": "here.npz"}
+    config = make_config({"data": {"name": "digits", "observation": labels}, "method": "role"})
+    content = {"config": json.dumps(config.tree()), "data": {"digest": "1" * 64}}
+    moved = make_config({**config.tree(), "data": {**config.tree()["data"], "observation": {**labels, "path": "there"}}})
+    require_own_labels(content, moved, "1" * 64, "observed")
+    with pytest.raises(DataError, match="must hold the labels that the checkpoint was trained with"):
+        require_own_labels(content, moved, "2" * 64, "observed")
+    imported = {**content, "imported": {}}  # of such a checkpoint nobody knows the digest of what was seen
+    require_own_labels(imported, config, "2" * 64, "observed")
+    with pytest.raises(ConfigError, match="data.observation.path must be that of the checkpoint"):
+        require_own_labels(imported, moved, "2" * 64, "observed")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--labels", "clean", "--clean-images", "0"], "argument --clean-images: must be at least 1, got 0"),
+        (["--labels", "clean", "--clean-images", "all"], "--clean-images: must be a whole number, got 'all'"),
+    ],
+)
+def test_a_number_of_clean_images_is_one(
+    best: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["thresholds", str(best), *arguments])
+    assert message in capsys.readouterr().err
+
+
+def test_clean_images_without_clean_labels_are_told_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["thresholds", "absent.pt", "--clean-images", "10"]) == WRONG_INPUT
+    assert "--clean-images: belongs to --labels clean" in capsys.readouterr().err
 
 
 def test_a_file_is_read_back_and_a_damaged_one_is_told(tmp_path: Path) -> None:
