@@ -35,7 +35,13 @@ class SeenIndependently:
 
 @dataclass(frozen=True)
 class KnownAtRandom:
-    """Positives and negatives are known by chance, so the known entries speak for the unknown ones."""
+    """Positives and negatives are known by chance, so the known entries speak for the unknown ones.
+
+    Attributes:
+        keeps_share: whether a class has the same share of positives among its known entries as among all.
+    """
+
+    keeps_share: bool = True
 
 
 @dataclass(frozen=True)

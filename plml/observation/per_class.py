@@ -25,7 +25,7 @@ class FixedPerClass(Observation, name="fixed_per_class"):
 
     @property
     def mechanism(self) -> KnownAtRandom:
-        return KnownAtRandom()
+        return KnownAtRandom(keeps_share=False)
 
 
 class KnownPerClass(Observation, name="known_per_class"):

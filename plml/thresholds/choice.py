@@ -2,22 +2,25 @@ r"""Where to cut scores, so that a figure over estimated labels is largest.
 
 For a threshold t, with estimates :math:`\hat y` of :mod:`plml.thresholds.label_estimates`:
 
-* :math:`TP(t)`, the sum of :math:`\hat y` at or above t, brought into [0, N(t)]; N(t) entries lie at or above t;
+* :math:`TP(t)`, the sum of :math:`\hat y` at or above t, brought into [0, P], and but for ``lee_liu`` to N(t) at most;
+* N(t), the number of entries at or above t;
 * P, the sum of all :math:`\hat y`, and N, the number of entries.
 
 ========================  ============================================================================================
 ``f1``                    :math:`2 TP / (P + N(t))`
 ``lee_liu``               :math:`(TP / P)^2 / (N(t) / N)`, Lee and Liu, Learning with Positive and Unlabeled Examples
-                          Using Weighted Logistic Regression, ICML 2003: precision times recall over P / N. Of a class
-                          whose positives all count alike it does not depend on how much they count, so it needs no
-                          cardinality.
+                          Using Weighted Logistic Regression, ICML 2003: precision times recall over P / N. Where
+                          seen positives all count alike it does not depend on how much they count, so it needs no
+                          cardinality; and it does not profit from one either.
 ``cardinality``           :math:`-|N(t) - P|`: as many predicted as there are. Read et al., Classifier Chains for
                           Multi-label Classification, Machine Learning 85, 2011 (all classes at once); PCut of Yang,
                           A Study on Thresholding Strategies for Text Categorization, SIGIR 2001 (class by class).
 ========================  ============================================================================================
 
 One threshold for all classes is chosen on all entries together. A threshold of each class overfits where labels are
-few, so the entries of all classes take part with the weight of a few positives, :data:`LEANING`. Smoothing the F1 of
+few, so the entries of all classes take part with the weight of a few seen positives, :data:`LEANING`. A seen positive
+counts for :math:`\sum \hat y^2 / \sum \hat y`: 1 where labels are known, k where one of an image's k is seen, and more
+than 1 among candidates, of which many are none. Smoothing the F1 of
 infrequent labels is the idea of Lin and Lin, On the Thresholding Strategy for Infrequent Labels in Multi-label
 Classification, CIKM 2023; here the other classes smooth it, and not a constant.
 
@@ -35,7 +38,7 @@ from plml.thresholds.label_estimates import LabelEstimates
 
 CriterionName = Literal["f1", "lee_liu", "cardinality"]
 Scope = Literal["class", "global"]
-LEANING = 10.0  # positives of a class that weigh as much as all classes together
+LEANING = 10.0  # seen positives of a class that weigh as much as all classes together
 
 
 class Choice(NamedTuple):
@@ -74,7 +77,7 @@ def choose_thresholds(
         estimates: of the labels.
         criterion: see the module.
         scope: a threshold for each class, or one for all.
-        leaning: how many positives of its own weigh as much in a class as all classes together, >= 0.
+        leaning: how many seen positives of its own weigh as much in a class as all classes together, >= 0.
 
     Raises:
         DataError: no entry counts, or none is estimated to be positive.
@@ -93,6 +96,7 @@ def choose_thresholds(
     cut = overall.expand(len(scores))
     if scope == "class":
         own = _curve(scores, values, counted)
+        leaning *= float((values**2).sum() / values.sum())  # what so many seen positives count for
         share = leaning / together
         at = _at(pooled, own.scores)
         leaned = _Curve(own.scores, own.hits + share * at.hits, own.above + share * at.above)
@@ -129,7 +133,9 @@ def _at(curve: _Curve, scores: Tensor) -> _Curve:
 
 def _best(curve: _Curve, criterion: CriterionName, positives: Tensor, entries: Tensor) -> Tensor:
     """Return the threshold of each row, (R,): half-way below the last score that is predicted."""
-    hits = curve.hits.clamp(min=0).minimum(curve.above).minimum(positives[:, None])
+    hits = curve.hits.clamp(min=0).minimum(positives[:, None])
+    if criterion != "lee_liu":  # whose whole point is not to care how much a positive counts
+        hits = hits.minimum(curve.above)
     whole = positives[:, None].clamp(min=torch.finfo(torch.float64).tiny)
     if criterion == "f1":
         worth = 2.0 * hits / (whole + curve.above)

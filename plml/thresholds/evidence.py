@@ -87,20 +87,28 @@ def find_basis(
         return Basis(kept, estimate_labels(judge.evidence, kept), text, uses_truth=True)
     setting = f"({observation['name']}"
     mechanism = config.selection.mechanism(observation)
-    if bool((observed == UNKNOWN).eq(truth == UNKNOWN).all()) or isinstance(mechanism, KnownAtRandom):
+    # Where a class is shown as often as not by design, its known entries are no sample of how often it occurs.
+    lopsided = isinstance(mechanism, KnownAtRandom) and not mechanism.keeps_share
+    complete = bool((observed == UNKNOWN).eq(truth == UNKNOWN).all())
+    if complete or (isinstance(mechanism, KnownAtRandom) and not lopsided):
         text = f"observed labels {setting}) of {count} validation images"
         return Basis(logits, estimate_labels(Evidence(observed), logits), text, uses_truth=False)
-    if mechanism is None and criterion == "cardinality" and expected_positives is not None:
+    if (mechanism is None or lopsided) and criterion == "cardinality" and expected_positives is not None:
         text = f"{expected_positives:g} positives an image, as declared, of {count} validation images"
         return Basis(
             logits, cardinality_only(logits, expected_positives), text, uses_truth=False, by_class=False, by_entry=False
         )
+    way_out = "use --labels clean, or --criterion cardinality --global with data.expected_positives=K"
+    if lopsided:
+        raise ConfigError(
+            f"--labels: data.observation '{observation['name']}' does not keep the share of positives of a class, so "
+            f"its 'observed' labels do not tell how often the class occurs; {way_out}"
+        )
     if mechanism is None:
         raise ConfigError(
             f"--labels: data.observation '{observation['name']}' does not say how labels got lost, so its 'observed' "
-            "labels tell no thresholds; use --labels clean, or --criterion cardinality with data.expected_positives=K; "
-            "or say how they got lost: selection.cardinality=declared if an image shows some of its positives, "
-            "selection.noise_rate=RATE if unknown labels are candidates"
+            f"labels tell no thresholds; {way_out}; or say how they got lost: selection.cardinality=declared if an "
+            "image shows some of its positives, selection.noise_rate=RATE if unknown labels are candidates"
         )
     if isinstance(mechanism, CandidateNoise) and mechanism.rate == 1:
         raise ConfigError(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plml.errors import DataError
-from plml.thresholds.choice import CriterionName, choose_thresholds
+from plml.thresholds.choice import LEANING, CriterionName, Scope, choose_thresholds
 from plml.thresholds.label_estimates import LabelEstimates
 
 CRITERIA: tuple[CriterionName, ...] = ("f1", "lee_liu", "cardinality")
@@ -31,11 +31,12 @@ def worth(criterion: str, logits: np.ndarray, values: np.ndarray, cut: float) ->
     """One threshold on one row of entries that all count, as the equations say."""
     above = [place for place in range(len(logits)) if logits[place] >= cut]
     positives = sum(values)
-    hits = min(sum(values[place] for place in above), len(above), positives)
+    found = sum(values[place] for place in above)
+    if criterion == "lee_liu":
+        return (found / positives) ** 2 / (len(above) / len(logits))
+    hits = min(found, len(above), positives)
     if criterion == "f1":
         return 2 * hits / (positives + len(above))
-    if criterion == "lee_liu":
-        return (hits / positives) ** 2 / (len(above) / len(logits))
     return -abs(len(above) - positives)
 
 
@@ -94,16 +95,49 @@ def test_neither_the_order_of_images_nor_that_of_classes_matters(seed: int) -> N
     torch.testing.assert_close(moved, plain[columns])
 
 
-def test_lee_and_liu_need_not_know_how_much_a_positive_counts() -> None:
+@pytest.mark.parametrize("leaning", [0.0, LEANING])
+@pytest.mark.parametrize("weight", [1.0, 1.4, 2.0, 3.0])
+def test_lee_and_liu_need_not_know_how_much_a_positive_counts(weight: float, leaning: float) -> None:
     logits = torch.tensor([[4.0], [3.0], [2.0], [1.0], [0.0]])
     seen = torch.tensor([[1.0], [0.0], [1.0], [0.0], [0.0]])
-    everything = torch.ones_like(seen).bool()
-    cuts = [
-        float(choose_thresholds(logits, LabelEstimates(seen * w, everything), criterion="lee_liu", leaning=0.0).logits)
-        for w in (1.0, 1.4)
-    ]
+    estimates = LabelEstimates(seen * weight, torch.ones_like(seen).bool())
+    chosen = choose_thresholds(logits, estimates, criterion="lee_liu", leaning=leaning)
     # Worth at the two seen positives, of N = 5: (1/2)^2 / (1/5) = 1.25 and 1 / (3/5) = 1.67.
-    assert cuts == [1.5, 1.5]
+    assert float(chosen.logits) == 1.5
+
+
+@pytest.mark.parametrize("scope", ["class", "global"])
+@given(seed=SEEDS, weight=st.sampled_from([0.25, 0.5, 2.0, 4.0, 8.0]))  # powers of two: exact, so ties stay ties
+@settings(max_examples=25, deadline=None)
+def test_lee_and_liu_choose_the_same_for_every_weight(scope: Scope, seed: int, weight: float) -> None:
+    logits, (values, counted) = draw(seed)
+    seen = (values > 0).double()
+    plain, weighted = (
+        choose_thresholds(logits, LabelEstimates(seen * one, counted), criterion="lee_liu", scope=scope).logits
+        for one in (1.0, weight)
+    )
+    torch.testing.assert_close(weighted, plain)
+
+
+def test_a_class_leans_by_its_seen_positives_whatever_they_count() -> None:
+    """Twice the weight, and twice as many predicted: where classes lean the same, so does the place in the ranking."""
+    logits = torch.arange(40.0).flip(0)[:, None].repeat(1, 2)
+    seen = torch.zeros(40, 2)
+    seen[[0, 3, 5], 0] = 1.0
+    seen[:20, 1] = 1.0
+    everything = torch.ones_like(seen).bool()
+    for weight in (1.0, 2.0):
+        values = weight * seen
+        unit = float((values**2).sum() / values.sum())
+        assert unit == weight
+        chosen = choose_thresholds(logits, LabelEstimates(values, everything))
+        # N(t) + share * N_all(t) nearest to P + leaning, with share = leaning / P_all, by brute force.
+        share = LEANING * weight / float(values.sum())
+        own, pooled = torch.arange(1, 41), torch.arange(2, 81, 2)
+        for column in range(2):
+            target = float(values[:, column].sum()) + LEANING * weight
+            place = int((own + share * pooled - target).abs().argmin())
+            assert float(chosen.logits[column]) == float(logits[place, 0]) - 0.5
 
 
 def test_by_hand() -> None:

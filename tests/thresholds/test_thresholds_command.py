@@ -153,6 +153,38 @@ def test_settings_that_do_not_say_how_labels_got_lost_are_refused() -> None:
         basis({"name": "single_positive"}, clean_images=10)
 
 
+def test_a_setting_that_shows_as_many_negatives_as_positives_is_refused() -> None:
+    few = {"name": "fixed_per_class", "count": 10}
+    for criterion in ("f1", "lee_liu"):
+        with pytest.raises(ConfigError, match="'fixed_per_class' does not keep the share of positives"):
+            basis(few, criterion=criterion)
+    with pytest.raises(ConfigError, match="--criterion cardinality --global with data.expected_positives=K"):
+        basis(few, expected_positives=None)
+    declared, _ = basis(few)
+    assert declared.text.startswith("1.6 positives an image, as declared")
+    assert (declared.by_class, declared.by_entry) == (False, False)
+    # Where it happens to show everything there is nothing to refuse.
+    everything, truth = basis({"name": "fixed_per_class", "count": 60}, criterion="f1")
+    assert torch.equal(everything.estimates.values, truth.double())
+    clean, _ = basis(few, criterion="f1", labels="clean")
+    assert clean.uses_truth
+
+
+def test_the_command_refuses_what_tells_no_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {**TREE["data"], "observation": {"name": "fixed_per_class", "count": 20}}
+    config = make_config({**TREE, "epochs": 1, "method": "csl", "data": data})
+    for _ in Trainer(config, load_bundle(config), tmp_path).epochs():
+        pass
+    best = tmp_path / "best.pt"
+    assert main(["thresholds", str(best), "--criterion", "f1", "--calibrate"]) == WRONG_INPUT
+    assert "do not tell how often the class occurs" in capsys.readouterr().err
+    assert main(["thresholds", str(best)]) == WRONG_INPUT
+    assert "--per-class: the declared number of positives does not tell classes apart" in capsys.readouterr().err
+    assert not beside(best).exists()
+    assert main(["thresholds", str(best), "--global"]) == DONE
+    assert "positives an image, as declared" in read_thresholds(beside(best)).chosen_by
+
+
 def test_true_cardinalities_are_stamped() -> None:
     found, _ = basis({"name": "single_positive"}, selection={"cardinality": "known"})
     assert found.uses_truth
