@@ -273,6 +273,15 @@ def _run(options: argparse.Namespace, told: Callable[[str], None]) -> int:
             raise
         tell(f"error: {trouble}; {_way_on(options)}")
         return INTERRUPTED
+    except Exception as error:
+        from plml.out_of_memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        detail = next(iter(str(error).splitlines()), type(error).__name__)
+        smaller = "a smaller data.image_size or batch (optim.batch_size, --batch-size) needs less"
+        tell(f"error: memory ran out ({detail}); {smaller}")
+        return FAILED
 
 
 def _way_on(options: argparse.Namespace) -> str:

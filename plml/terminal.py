@@ -67,6 +67,10 @@ class Terminal(Console):
                     yield
             else:
                 yield
+        except Exception as error:  # that nobody foresaw; its traceback follows, on standard error
+            self.event("error", message=f"{type(error).__name__}: {error}")
+            self.event("end", exit_code=1)
+            raise
         finally:
             Terminal.__init__(self)
 

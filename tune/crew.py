@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from plml.errors import DamagedError, DivergenceError, PlmlError
 from plml.heartbeat import show_life_in
+from plml.out_of_memory import is_out_of_memory, release_memory
 from plml.population import Ended, Population, kind_of
 from plml.report import EpochReport
 from plml.trainer import Trainer
@@ -22,8 +23,6 @@ from tune.trainable import (
     Task,
     TrialReport,
     failure_of,
-    free_memory,
-    is_out_of_memory,
     note_error,
     open_run,
     reset_process,
@@ -270,7 +269,7 @@ class Crew:
             self._drop(member)
         members.clear()
         del member, trainer
-        free_memory()
+        release_memory()
         if count == 1:
             self._lost += [TrialReport("out_of_memory", detail=detail, key=task.key) for task in tasks]
             return

@@ -5,7 +5,6 @@ inside ``report``. A trial that cannot be trained is an outcome that is reported
 are for trouble that another attempt may not meet.
 """
 
-import gc
 import json
 import random
 import time
@@ -26,6 +25,7 @@ from plml.device import pick_device
 from plml.distributed import ALONE, Group
 from plml.errors import ConfigError, DamagedError, DataError, DivergenceError, PlmlError, nearest
 from plml.heartbeat import show_life_in
+from plml.out_of_memory import is_out_of_memory, release_memory
 from plml.report import EpochReport
 from plml.storage import storage_trouble
 from plml.tracking import RunLogger, system_load
@@ -150,7 +150,7 @@ def _train_in_memory(task: Task, folder: Path, report: Callable[[TrialReport], N
                 raise
             detail = next(iter(str(error).splitlines()), type(error).__name__)
         # Out of the except block, whose traceback keeps the failed run's tensors alive.
-        free_memory()
+        release_memory()
         time.sleep(pause)
     report(TrialReport("out_of_memory", detail=detail))
 
@@ -226,23 +226,8 @@ def reset_process(task: Task) -> None:
     torch.set_default_dtype(torch.float32)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = False
-    free_memory()
+    release_memory()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         if 0 < task.gpus <= 1:
             torch.cuda.set_per_process_memory_fraction(task.gpus)
-
-
-def free_memory() -> None:
-    """Give back what tensors that are gone have left."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch could not allocate; on CPU it says so in a plain RuntimeError."""
-    text = str(error).lower()
-    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
-    )

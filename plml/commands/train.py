@@ -40,7 +40,9 @@ def run(options: argparse.Namespace) -> int:
         with _hold(folder), open_group(config, options.devices) as group:
             return _train(config, folder, options, group)
     except DeviceGroupError as error:
-        sys.stderr.write(f"error: {error}; the same command goes on from the last record\n")
+        text = f"{error}; the same command goes on from the last record"
+        terminal.event("error", message=text)
+        sys.stderr.write(f"error: {text}\n")
         return FAILED
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plml.cli import DONE, INTERRUPTED, WRONG_INPUT, main
+from plml.cli import DONE, FAILED, INTERRUPTED, WRONG_INPUT, main
 
 TINY = """\
 epochs: 2
@@ -184,13 +184,25 @@ def test_tracked_training_is_complete(trained: Path) -> None:
     assert [file.path for file in pictures] == ["matrices/graph_0000.png", "matrices/graph_0001.png"]
 
 
-def test_memory_that_runs_out_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = "{num_train: 60, num_val: 40, num_test: 50, canvas: 10000000}"  # petabytes
-    code = main(["train", "method=an", f"data.options={options}", "-o", str(tmp_path / "run"), "--json"])
-    said = capsys.readouterr()
-    assert code == FAILED
-    assert said.err.startswith("error: memory ran out (")
-    assert said.err.count("\n") == 1
-    events = [json.loads(line) for line in said.out.splitlines()]
-    assert [event["event"] for event in events[-2:]] == ["error", "end"]
+LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+import plml.trainer
+from plml.cli import main
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**30,) * 2)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
+def test_memory_that_runs_out_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("method: an\ndata: {options: {num_train: 1000000, canvas: 256}}\n")  # 61 GiB
+    command = [sys.executable, "-c", LITTLE_MEMORY, "train", "config.yaml", "-o", "run", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == FAILED
+    assert done.stderr.startswith("error: memory ran out (Unable to allocate")
+    assert done.stderr.count("\n") == 1
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["error", "end"]
     assert events[-1]["exit_code"] == FAILED

@@ -161,6 +161,22 @@ def test_quiet_and_json_leave_warnings_on_standard_error(capsys: pytest.CaptureF
     assert err == "careful\n"
 
 
+def test_a_fault_of_the_program_is_told_to_programs_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal()
+
+    def command() -> None:
+        with terminal.speaking(quiet=True, json=True):
+            terminal.event("start")
+            raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(ZeroDivisionError):
+        command()
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events] == ["start", "error", "end"]
+    assert events[1]["message"] == "ZeroDivisionError: division by zero"
+    assert events[2]["exit_code"] == 1
+
+
 def test_events_of_several_threads_are_whole_lines(capsys: pytest.CaptureFixture[str]) -> None:
     terminal = Terminal()
     with terminal.speaking(quiet=True, json=True):

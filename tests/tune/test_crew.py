@@ -314,14 +314,14 @@ def too_small(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return losses
 
-    free = crew.free_memory
+    free = crew.release_memory
 
     def check() -> None:
         free()
         assert [one() for one in gone] == [None] * len(gone)  # or its memory would not come free
 
     monkeypatch.setattr(Population, "_train", starve)
-    monkeypatch.setattr(crew, "free_memory", check)
+    monkeypatch.setattr(crew, "release_memory", check)
     return sizes
 
 
