@@ -13,7 +13,7 @@ from plml.scored_split import ScoredSplit, score_split
 from plml.thresholds.calibration import Calibration, fit_calibration
 from plml.thresholds.choice import Choice, choose_thresholds
 from plml.thresholds.evidence import Basis, find_basis, require_clean
-from plml.thresholds.file import FittedCalibration, Thresholds, beside, checkpoint_digest
+from plml.thresholds.file import FittedCalibration, Thresholds, as_threshold, beside, checkpoint_digest
 from plml.thresholds.own_labels import require_own_labels
 
 NAMES = {"f1": "F1", "lee_liu": "Lee and Liu's criterion", "cardinality": "number of positives"}
@@ -73,7 +73,7 @@ def describe(
 ) -> Thresholds:
     """Return the content of the file."""
     names, config = scored.bundle.class_names, scored.config
-    cuts = (scaling or Calibration()).apply(choice.logits).sigmoid()
+    cuts = as_threshold((scaling or Calibration()).apply(choice.logits))
     where = "per class" if options.scope == "class" else "for all classes at once"
     way = "calibrated by the same labels" if basis.by_entry else "offset to match the number of positives"
     calibrated = "" if scaling is None else f", {way}"

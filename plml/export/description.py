@@ -32,6 +32,7 @@ def describe(subject: Subject, thresholds: Thresholds | None) -> dict[str, Any]:
         "image_size": content["image_size"],
         "class_names": list(content["class_names"]),
         "thresholds": None if thresholds is None else list(thresholds.thresholds.values()),
+        "threshold_logits": None if thresholds is None else _cut_logits(thresholds),
         "thresholds_chosen_by": None if thresholds is None else thresholds.chosen_by,
         "thresholds_use_truth": None if thresholds is None else thresholds.uses_truth,
         "calibration": None if not _calibrated(thresholds) else thresholds.scaling._asdict(),  # type: ignore[union-attr]
@@ -56,6 +57,12 @@ def as_text(description: dict[str, Any]) -> str:
 
 def _calibrated(thresholds: Thresholds | None) -> bool:
     return thresholds is not None and thresholds.calibration is not None
+
+
+def _cut_logits(thresholds: Thresholds) -> list[float]:
+    """Return what the output `logits` is to be compared with: near 1, float32 does not tell probabilities apart."""
+    largest = torch.finfo(torch.float32).max  # JSON has no infinity
+    return thresholds.cut_logits.clamp(-largest, largest).tolist()
 
 
 def _image_input(subject: Subject) -> dict[str, Any]:

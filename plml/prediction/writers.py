@@ -42,9 +42,8 @@ def predict_labels(
     """Return the probabilities of an image, (L,), and the classes that it has if there are thresholds."""
     if thresholds is None:
         return logits.sigmoid(), None
-    probabilities = thresholds.probabilities(logits)
-    chosen = thresholds.decide(probabilities).nonzero()[:, 0].tolist()
-    return probabilities, [names[place] for place in chosen]
+    chosen = thresholds.decide(logits).nonzero()[:, 0].tolist()
+    return thresholds.probabilities(logits), [names[place] for place in chosen]
 
 
 @contextmanager

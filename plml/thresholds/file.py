@@ -22,6 +22,7 @@ from plml.thresholds.calibration import Calibration
 
 AUTO = "auto"
 _Probability = Annotated[float, Field(ge=0, le=1)]
+_ALMOST_ONE = math.nextafter(1.0, 0.0)
 
 
 class FittedCalibration(Strict):
@@ -42,7 +43,8 @@ class Thresholds(Strict):
         uses_truth: whether that looked at labels which the setting does not have.
         details: criterion, scope, labels, setting, images and the like.
         calibration: what turns logits into the probabilities that the thresholds are on; None: the sigmoid alone.
-        thresholds: by class, in column order; an image has a class if its probability is at least so high.
+        thresholds: by class, in column order, in [0, 1]; an image has a class if its probability, computed without
+            rounding, is at least so high. 1 is never reached.
         estimates: precision, recall and F1 of each class by the labels that chose, in [0, 1].
     """
 
@@ -66,14 +68,30 @@ class Thresholds(Strict):
         """Return the probabilities that the thresholds are on, of logits (..., L)."""
         return self.scaling.apply(logits).sigmoid()
 
-    def decide(self, probabilities: Tensor) -> Tensor:
-        """Return which classes images have, bool, of :meth:`probabilities` (..., L)."""
-        cuts = torch.tensor(list(self.thresholds.values()), dtype=torch.float64)
-        return probabilities.double() >= cuts.to(probabilities.device)
+    @property
+    def cut_logits(self) -> Tensor:
+        """What the logits of a network, before calibration, are compared with, (L,) float64.
+
+        Infinite for a threshold of 0, which every image passes, and of 1, which none does.
+        """
+        cuts = torch.tensor(list(self.thresholds.values()), dtype=torch.float64).logit()
+        return (cuts - self.scaling.offset) / self.scaling.slope
+
+    def decide(self, logits: Tensor) -> Tensor:
+        """Return which classes images have, bool, of the network's logits (..., L).
+
+        By logits, as probabilities in single precision are all 1 from a logit of 17 on.
+        """
+        return logits.double() >= self.cut_logits.to(logits.device)
 
     def write(self, path: Path) -> None:
         """Write the file, whole."""
         write_text(path, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+
+
+def as_threshold(logits: Tensor) -> Tensor:
+    """Return the thresholds that calibrated logits stand for, float64 below 1: some image must be able to pass."""
+    return logits.double().sigmoid().clamp(max=_ALMOST_ONE)
 
 
 def beside(checkpoint: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 from plml.checkpoint import save_checkpoint
 from plml.cli import DONE, WRONG_INPUT, main
 from plml.config import make_config
-from plml.export.description import describe
+from plml.export.description import as_text, describe
 from plml.export.formats import FORMATS
 from plml.export.network import Subject, exported_program
 from plml.models import build_model
@@ -136,6 +137,7 @@ def test_the_file_says_what_it_takes_and_where_it_is_from(tmp_path: Path, capsys
     said = json.loads(session.get_modelmeta().custom_metadata_map["plml"])
     assert said["class_names"] == NAMES
     assert said["thresholds"] == [0.25] * 5
+    assert said["threshold_logits"] == pytest.approx([(math.log(0.25 / 0.75) - 1.0) / 0.5] * 5)  # of the output `logits`
     assert said["thresholds_use_truth"] is True
     assert said["calibration"] == {"slope": 0.5, "offset": 1.0}
     assert said["checkpoint_sha256"] == checkpoint_digest(checkpoint)
@@ -148,7 +150,15 @@ def test_the_file_says_what_it_takes_and_where_it_is_from(tmp_path: Path, capsys
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)  # calibrated; logits are not
     plain = export(checkpoint, "onnx", "--thresholds", "none")
     said = json.loads(onnxruntime.InferenceSession(str(plain)).get_modelmeta().custom_metadata_map["plml"])
-    assert said["thresholds"] is said["calibration"] is None
+    assert said["thresholds"] is said["calibration"] is said["threshold_logits"] is None
+
+
+def test_thresholds_that_nothing_or_everything_passes_are_numbers_too(tmp_path: Path) -> None:
+    checkpoint = untrained(tmp_path, "small_cnn", "linear")
+    ends = Thresholds(chosen_by="hand", thresholds=dict(zip(NAMES, [0.0, 1.0, 0.5, 0.5, 0.5], strict=True)))
+    said = json.loads(as_text(describe(Subject.read(checkpoint), ends)), parse_constant=pytest.fail)
+    everything, nothing = said["threshold_logits"][:2]
+    assert everything < -1e38 < 1e38 < nothing
 
 
 def test_torch_export_loads_without_plml(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from plml.cli import DONE, WRONG_INPUT, main
@@ -17,7 +17,15 @@ from plml.metrics import threshold_metrics
 from plml.observation import observe
 from plml.scored_split import score_split
 from plml.thresholds.evidence import find_basis
-from plml.thresholds.file import Thresholds, beside, checkpoint_digest, find_thresholds, read_thresholds
+from plml.thresholds.file import (
+    FittedCalibration,
+    Thresholds,
+    as_threshold,
+    beside,
+    checkpoint_digest,
+    find_thresholds,
+    read_thresholds,
+)
 from plml.thresholds.own_labels import require_own_labels
 from plml.trainer import Trainer
 
@@ -74,7 +82,7 @@ def test_as_many_are_predicted_as_there_are(best: Path, tmp_path: Path) -> None:
     expected = k * float((scored.split.observed == 1).sum())
     found = choose(best, tmp_path, "--global")
     assert sum(row["positives"] for row in found.estimates.values()) == pytest.approx(expected)
-    assert float(found.decide(found.probabilities(scored.logits)).sum()) == pytest.approx(expected, abs=1)
+    assert float(found.decide(scored.logits).sum()) == pytest.approx(expected, abs=1)
 
 
 def test_calibrated_probabilities_add_up_to_the_positives_and_decide_the_same(best: Path, tmp_path: Path) -> None:
@@ -84,7 +92,7 @@ def test_calibrated_probabilities_add_up_to_the_positives_and_decide_the_same(be
     assert "calibrated by the same labels" in found.chosen_by
     probabilities = found.probabilities(scored.logits)
     assert float(probabilities.sum()) == pytest.approx(float((scored.split.truth == 1).sum()), rel=0.01)
-    assert torch.equal(found.decide(probabilities), plain.decide(plain.probabilities(scored.logits)))
+    assert torch.equal(found.decide(scored.logits), plain.decide(scored.logits))
     matched = choose(best, tmp_path, "--calibrate")
     assert "offset to match the number of positives" in matched.chosen_by
     assert matched.scaling.slope == 1.0
@@ -94,11 +102,40 @@ def test_chosen_thresholds_beat_one_half_on_test(best: Path, tmp_path: Path) -> 
     """AN takes unseen positives for negatives, so 0.5 finds few of them."""
     scored = score_split(best, "test")
     found = choose(best, tmp_path)
-    decided = found.decide(found.probabilities(scored.logits)).double()
+    decided = found.decide(scored.logits).double()
     tuned = threshold_metrics(decided, scored.split.truth, threshold=0.5)
     half = threshold_metrics(scored.logits.sigmoid(), scored.split.truth, threshold=0.5)
     assert float(tuned.macro_F1) > float(half.macro_F1) + 10
     assert float(tuned.OF1) > float(half.OF1) + 10
+
+
+def test_decisions_are_made_where_single_precision_does_not_tell_probabilities_apart() -> None:
+    cut = Thresholds(chosen_by="hand", thresholds={"a": as_threshold(torch.tensor(18.0)).item()})
+    logits = torch.tensor([[17.0], [17.5], [17.999], [18.001], [19.0]])
+    assert logits.sigmoid().unique().tolist() == [1.0]
+    assert cut.decide(logits)[:, 0].tolist() == [False, False, False, True, True]
+    low = Thresholds(chosen_by="hand", thresholds={"a": as_threshold(torch.tensor(-200.0)).item()})
+    assert low.decide(torch.tensor([[-199.0], [-201.0]]))[:, 0].tolist() == [True, False]
+    # Above 36.7 double precision does not tell either: a class is never closed to every image.
+    high = Thresholds(chosen_by="hand", thresholds={"a": as_threshold(torch.tensor(90.0)).item()})
+    assert high.decide(torch.tensor([[90.0], [36.0]]))[:, 0].tolist() == [True, False]
+
+
+@given(slope=st.floats(0.05, 20.0), offset=st.floats(-5.0, 5.0), cut=st.floats(-15.0, 15.0))
+@settings(max_examples=50, deadline=None)
+def test_calibration_does_not_change_what_a_cut_decides(slope: float, offset: float, cut: float) -> None:
+    scaling = FittedCalibration(slope=slope, offset=offset)
+    assume(abs(slope * cut + offset) < 25)  # further out the probability in the file says the place less exactly
+    place = as_threshold(torch.tensor(slope * cut + offset, dtype=torch.float64)).item()
+    found = Thresholds(chosen_by="hand", calibration=scaling, thresholds={"a": place})
+    assert found.cut_logits.item() == pytest.approx(cut, abs=1e-4)
+    assert found.decide(torch.tensor([[cut - 0.01], [cut + 0.01]]))[:, 0].tolist() == [False, True]
+
+
+def test_zero_is_passed_by_all_and_one_by_none() -> None:
+    ends = Thresholds(chosen_by="hand", thresholds={"a": 0.0, "b": 1.0})
+    decided = ends.decide(torch.tensor([[-1e4, 1e4], [1e4, -1e4]]))
+    assert decided.tolist() == [[True, False], [True, False]]
 
 
 def basis(setting: dict[str, Any], **options: Any) -> Any:
