@@ -16,7 +16,13 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
         help="also say which classes an image has: auto is best.thresholds.json "
         "beside the checkpoint (plml thresholds writes it); P is one probability for all classes",
     )
-    parser.add_argument("--out", "-o", metavar="FILE", help="write every class to FILE.csv, FILE.json or FILE.jsonl")
+    parser.add_argument(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="write every class to FILE, which ends in .csv, .json or .jsonl; interrupted, the same command goes on "
+        "from FILE.part",
+    )
     parser.add_argument(
         "--batch-size", type=whole(1), metavar="N", help="images a pass (default: by their size and device)"
     )

@@ -27,6 +27,7 @@ __all__ = [
     "decode",
     "decode_bytes",
     "decode_source",
+    "image_suffixes",
     "max_pixels",
     "normalize",
     "read_size",
@@ -106,6 +107,13 @@ def _known_formats() -> tuple[str, ...]:
     """Return those of the formats that this Pillow was built with."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Return the endings of file names, ``.jpg`` and the like, of the formats that are read here."""
+    known = (*_known_formats(), "MPO")  # which Pillow opens as JPEG and does not list
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in known)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -25,7 +26,19 @@ class Prediction(NamedTuple):
     labels: Sequence[str] | None  # the classes that it has; None without thresholds
 
 
+class LeftOut(NamedTuple):
+    """An image that could not be read."""
+
+    file: Path
+    error: str
+
+
 Write = Callable[[Prediction], None]
+
+
+def printable(file: Path) -> str:
+    r"""Return a file's name as text that UTF-8 can hold: bytes of it that are none are written ``\xe9``."""
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
 def form_of(path: Path) -> str:
@@ -62,7 +75,7 @@ def writing(stream: TextIO, form: str, names: Sequence[str], *, with_labels: boo
 
         def write_row(row: Prediction) -> None:
             labels = [SEPARATOR.join(row.labels or ())] if with_labels else []
-            table.writerow([str(row.file), *labels, *(f"{p:.6f}" for p in row.probabilities.tolist())])
+            table.writerow([printable(row.file), *labels, *(f"{p:.6f}" for p in row.probabilities.tolist())])
 
         yield write_row
         return
@@ -82,7 +95,7 @@ def writing(stream: TextIO, form: str, names: Sequence[str], *, with_labels: boo
 def as_object(row: Prediction, names: Sequence[str]) -> dict[str, object]:
     """Return a prediction as JSON has it."""
     labels = {} if row.labels is None else {"labels": list(row.labels)}
-    return {"image": str(row.file), **labels, "probabilities": named(row.probabilities, names)}
+    return {"image": printable(row.file), **labels, "probabilities": named(row.probabilities, names)}
 
 
 def named(probabilities: Tensor, names: Sequence[str]) -> dict[str, float]:

@@ -1,17 +1,25 @@
-"""Many images: in order, whatever is among them, in every form, and never all in memory."""
+"""Many images: in order, whatever is among them, in every form, and never all in memory; nothing is computed twice."""
 
 import csv
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
-from plml.cli import DONE, FAILED, WRONG_INPUT, main
+from plml.checkpoint import load_checkpoint, save_checkpoint
+from plml.cli import DONE, FAILED, INTERRUPTED, WRONG_INPUT, main
+from plml.prediction.kept_rows import KeptRows
 from plml.prediction.stream import AHEAD, score_files
 from plml.predictor import Predictor
 from plml.thresholds.file import beside
@@ -105,6 +113,39 @@ def test_forms_say_the_same_and_broken_images_are_told(
         assert row["labels"] == [name for name, p in row["probabilities"].items() if p >= 0.3]
 
 
+def rows_of(text: str, form: str) -> list[str]:
+    """The names of the images in what was written."""
+    if form == "csv":
+        return [row["image"] for row in csv.DictReader(io.StringIO(text))]
+    return [row["image"] for row in (json.loads(text) if form == "json" else map(json.loads, text.splitlines()))]
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl"])
+def test_a_name_that_is_no_text_ends_nothing(best: Path, tmp_path: Path, form: str) -> None:
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    try:
+        write_image(Path(odd), 1)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    write_image(tmp_path / "zebra é [red].png", 2)
+    out = tmp_path / f"scores.{form}"
+    assert main(["predict", str(best), str(tmp_path), "--out", str(out)]) == DONE
+    names = [f"{tmp_path}/caf\\xe9.png", f"{tmp_path}/zebra é [red].png"]
+    assert rows_of(out.read_text(encoding="utf-8"), form) == names
+    # The same on the terminal, whose encoding is strict.
+    flags = {"csv": ["--csv"], "json": ["--json"], "jsonl": []}[form]
+    done = subprocess.run(
+        [sys.executable, "-m", "plml", "predict", str(best), str(tmp_path), "--top", "1", *flags],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "300"},
+        capture_output=True,
+        check=True,
+        timeout=300,
+    )
+    shown = done.stdout.decode()
+    for name in names:
+        assert (json.dumps(name, ensure_ascii=False) if form == "json" else name) in shown
+
+
 def test_thresholds_beside_the_checkpoint(
     best: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,7 +182,151 @@ def test_nothing_readable_leaves_no_file(best: Path, tmp_path: Path, capsys: pyt
     assert main(["predict", str(best), str(tmp_path / "broken.png"), "--out", str(out)]) == WRONG_INPUT
     assert "none of 1 images could be read" in capsys.readouterr().err
     assert out.read_text() == "of before"
-    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.png", "scores.csv"]
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Names of 120 images that take a while to decode, and a broken one among the first."""
+    (tmp_path / "many").mkdir()
+    for number in range(120):
+        if number < 5:
+            pixels = np.random.default_rng(number).integers(0, 255, (900, 900, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        (tmp_path / "many" / f"{number:03d}.png").symlink_to(tmp_path / f"{number % 5}.png")
+    (tmp_path / "many" / "001a.png").write_bytes(b"no image")
+    return tmp_path / "many"
+
+
+def test_ctrl_c_loses_no_row_and_the_same_command_goes_on(best: Path, many: Path, tmp_path: Path) -> None:
+    out, part = tmp_path / "scores.csv", tmp_path / "scores.csv.part"
+    command = [sys.executable, "-m", "plml", "predict", str(best), str(many), "--batch-size", "1", "--device", "cpu"]
+    whole = tmp_path / "whole.csv"
+    assert main([*command[3:], "--out", str(whole)]) == FAILED
+    process = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while (part.read_bytes().count(b"\n") if part.exists() else 0) < 6:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == INTERRUPTED, told
+    kept = part.read_bytes().count(b"\n") - 1
+    assert 5 <= kept < 121
+    assert f"{kept} of 121 images are kept in {part}" in told
+    assert not out.exists()
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == FAILED, done.stderr
+    assert f"{part}: going on after {kept} of 121 images, 1 of them unread" in done.stderr
+    assert "error: 1 of 121 images could not be read" in done.stderr
+    assert "left out: " not in done.stderr  # it was told the first time
+    assert out.read_bytes() == whole.read_bytes()
+    assert not part.exists()
+
+
+def stopped_after(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Ctrl-C be pressed when so many rows are kept."""
+    add = KeptRows.add
+
+    def add_some(self: KeptRows, row: Any) -> None:
+        if self.count == rows:
+            raise KeyboardInterrupt
+        add(self, row)
+
+    monkeypatch.setattr(KeptRows, "add", add_some)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl"])
+@pytest.mark.parametrize("rows", [1, 4, 6])
+def test_what_goes_on_writes_the_same(
+    best: Path, folder: Path, tmp_path: Path, form: str, rows: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", str(best), str(folder), "--thresholds", "0.3", "--device", "cpu", "--batch-size", "4"]
+    whole, out = tmp_path / f"whole.{form}", tmp_path / f"scores.{form}"
+    part = tmp_path / f"scores.{form}.part"
+    assert main([*command, "--out", str(whole)]) == FAILED
+    out.write_text("of before")
+    with pytest.MonkeyPatch.context() as patch:
+        stopped_after(rows, patch)
+        assert main([*command, "--out", str(out)]) == INTERRUPTED
+    assert out.read_text() == "of before"
+    with part.open("ab") as file:  # as of a process that was killed while it wrote
+        file.write(b'{"image": "half a r')
+    capsys.readouterr()
+    assert main([*command, "--out", str(out)]) == FAILED
+    assert f"going on after {rows} of 9 images" in capsys.readouterr().err
+    assert out.read_bytes() == whole.read_bytes()
+    assert not part.exists()
+
+
+def test_other_batches_go_on_too(best: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As after memory that ran out."""
+    out = tmp_path / "scores.csv"
+    command = ["predict", str(best), str(folder), "--out", str(out), "--batch-size"]
+    with pytest.MonkeyPatch.context() as patch:
+        stopped_after(6, patch)
+        assert main([*command, "8"]) == INTERRUPTED
+    assert main([*command, "1"]) == FAILED
+    assert "going on after 6 of 9 images" in capsys.readouterr().err
+    assert len(rows_of(out.read_text(encoding="utf-8"), "csv")) == 7
+
+
+@pytest.mark.parametrize("other", ["choice of thresholds", "list of images", "model"])
+def test_rows_of_something_else_are_not_taken_over(
+    best: Path, folder: Path, tmp_path: Path, other: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, model = tmp_path / "scores.csv", tmp_path / "best.pt"
+    content = load_checkpoint(best)
+    save_checkpoint(model, content)
+    with pytest.MonkeyPatch.context() as patch:
+        stopped_after(3, patch)
+        assert main(["predict", str(model), str(folder), "--out", str(out), "--thresholds", "0.3"]) == INTERRUPTED
+    cut = "0.4" if other == "choice of thresholds" else "0.3"
+    if other == "list of images":
+        write_image(folder / "0a.png", 77)
+    if other == "model":
+        save_checkpoint(model, {**content, "epoch": 77})
+    capsys.readouterr()
+    command = ["predict", str(model), str(folder), "--thresholds", cut]
+    assert main([*command, "--out", str(out)]) == FAILED
+    assert f"{out}.part: is of another {other}: beginning anew" in capsys.readouterr().err
+    assert main([*command, "--out", str(tmp_path / "whole.csv")]) == FAILED
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_file_in_the_way_and_a_second_writer_are_told(
+    best: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, part = tmp_path / "scores.csv", tmp_path / "scores.csv.part"
+    command = ["predict", str(best), str(folder), "--out", str(out)]
+    part.write_text("somebody's own")
+    assert main(command) == WRONG_INPUT
+    assert "is in the way, and no file of plml predict" in capsys.readouterr().err
+    assert part.read_text() == "somebody's own"
+    part.unlink()
+    with KeptRows(part, {}):
+        assert main(command) == WRONG_INPUT
+    assert "another process is writing it" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_folders_are_read_by_the_formats_that_files_are(
+    best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endings = [".jpg", ".JPEG", ".png", ".gif", ".bmp", ".tiff", ".webp", ".ppm", ".pgm", ".mpo", ".jp2"]
+    endings += [".avif"] if features.check("avif") else []
+    for number, ending in enumerate(endings):
+        pixels = np.random.default_rng(number).integers(0, 255, (30, 40), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number:02d}{ending}")
+    for name in ("notes.txt", "more.txt", "labels.csv", "LICENSE"):
+        (tmp_path / name).write_text("no image")
+    out = tmp_path / "scores.jsonl"
+    assert main(["predict", str(best), str(tmp_path), "--out", str(out)]) == DONE
+    assert len(rows_of(out.read_text(encoding="utf-8"), "jsonl")) == len(endings)
+    told = capsys.readouterr().err
+    assert f"{tmp_path}: 4 files not looked at (2 .txt, " in told
+    assert "1 no ending" in told
 
 
 @pytest.mark.parametrize(

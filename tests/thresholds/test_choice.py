@@ -79,7 +79,8 @@ def test_decisions_depend_on_nothing_but_the_order_of_scores(criterion: Criterio
         scores >= choose_thresholds(scores, estimates, criterion=criterion, scope=scope).logits  # type: ignore[arg-type]
         for scores in (logits, stretched)
     ]
-    assert torch.equal(*decided)
+    # Of entries that count: a cut lies half-way between two of them, and others may lie there too.
+    assert torch.equal(*(one[estimates.counted] for one in decided))
 
 
 @given(seed=SEEDS)

@@ -279,7 +279,9 @@ def test_a_file_of_labels_may_have_moved(tmp_path: Path) -> None:
     labels = {"name": "from_file", "path": "here.npz"}
     config = make_config({"data": {"name": "digits", "observation": labels}, "method": "role"})
     content = {"config": json.dumps(config.tree()), "data": {"digest": "1" * 64}}
-    moved = make_config({**config.tree(), "data": {**config.tree()["data"], "observation": {**labels, "path": "there"}}})
+    moved = make_config(
+        {**config.tree(), "data": {**config.tree()["data"], "observation": {**labels, "path": "there"}}}
+    )
     require_own_labels(content, moved, "1" * 64, "observed")
     with pytest.raises(DataError, match="must hold the labels that the checkpoint was trained with"):
         require_own_labels(content, moved, "2" * 64, "observed")
