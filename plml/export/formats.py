@@ -3,7 +3,8 @@
 import importlib.util
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor
 
 from plml.checkpoint import write_whole
-from plml.errors import ConfigError
+from plml.errors import CheckpointError, ConfigError, PlmlError
 from plml.export.description import KEY, as_text
+from plml.export.network import Subject, exported_program
+from plml.thresholds.calibration import Calibration
 
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]  # inputs to probabilities and logits
 EXTRA = "pip install 'plml[export]'"
@@ -54,16 +57,14 @@ class Format:
 
 
 def _write_onnx(program: torch.export.ExportedProgram, description: dict[str, Any], path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's about its own parts
-        made = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[description["input"]["name"]],
-            output_names=["probabilities", "logits"],
-            verbose=False,
-        )
+    made = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[description["input"]["name"]],
+        output_names=["probabilities", "logits"],
+        verbose=False,
+    )
     assert made is not None
     made.model.metadata_props[KEY] = as_text(description)
     model = made.model_proto
@@ -117,3 +118,52 @@ FORMATS = {
     "onnx": Format(".onnx", ("onnx", "onnxscript"), "onnxruntime", _write_onnx, _load_onnx),
     "torch-export": Format(".pt2", (), "torch", _write_program, _load_program),
 }
+
+
+def write_file(name: str, subject: Subject, scaling: Calibration, description: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint's network.
+
+    Args:
+        name: of the form.
+        subject: the checkpoint.
+        scaling: of the probabilities.
+        description: what the file is to say of itself.
+        path: the file.
+
+    Raises:
+        CheckpointError: the exporter does not manage this network; its own error is the cause.
+    """
+    network = f"backbone {description['backbone'] or 'none'} with head {description['head']}"
+    with _told(f"--format {name}: {network} cannot be exported"):
+        FORMATS[name].write(exported_program(subject, subject.network(scaling)), description, path)
+
+
+def load_file(name: str, path: Path) -> Run:
+    """Return what runs a written file; it and this raise CheckpointError if that cannot be done."""
+    form = FORMATS[name]
+    trouble = f"--format {name}: {form.runs_with} cannot run the file that was made"
+    with _told(trouble):
+        loaded = form.load(path)
+
+    def run(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        with _told(trouble):
+            return loaded(inputs)
+
+    return run
+
+
+@contextmanager
+def _told(trouble: str) -> Iterator[None]:
+    """Make one line of whatever an exporter or a runtime raises, and keep to itself what they print meanwhile."""
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")  # theirs about their own parts
+            yield
+    except (PlmlError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        first: BaseException = error
+        while first.__cause__ is not None:  # what they raise themselves begins with general advice
+            first = first.__cause__
+        lines = str(first).strip().splitlines() or [""]
+        raise CheckpointError(f"{trouble}: {type(first).__name__}: {lines[0]}") from error
