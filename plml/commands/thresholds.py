@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -11,7 +10,7 @@ from plml.cli import DONE
 from plml.errors import ConfigError
 from plml.scored_split import ScoredSplit, score_split
 from plml.thresholds.calibration import Calibration, fit_calibration
-from plml.thresholds.choice import Choice, choose_thresholds
+from plml.thresholds.choice import ROUGH, Choice, choose_thresholds
 from plml.thresholds.evidence import Basis, find_basis, require_clean
 from plml.thresholds.file import FittedCalibration, Thresholds, as_threshold, beside, checkpoint_digest
 from plml.thresholds.own_labels import require_own_labels
@@ -77,7 +76,8 @@ def describe(
     where = "per class" if options.scope == "class" else "for all classes at once"
     way = "calibrated by the same labels" if basis.by_entry else "offset to match the number of positives"
     calibrated = "" if scaling is None else f", {way}"
-    columns = torch.stack([choice.precision, choice.recall, choice.f1, choice.positives], dim=1).tolist()
+    told = ("precision", "recall", "f1", "positives", *(["seen"] if basis.by_class else []))  # else none is seen
+    figures = {figure: getattr(choice, figure).tolist() for figure in told}
     return Thresholds(
         checkpoint_sha256=checkpoint_digest(checkpoint),
         fingerprint=scored.content["fingerprint"],
@@ -93,29 +93,35 @@ def describe(
             "images": len(basis.logits),
             "data": {"name": scored.bundle.name, "digest": scored.bundle.digest},
             "model_chosen_by": config.selected_by,
+            "rough": [name for name, rough in zip(names, choice.rough.tolist(), strict=True) if rough],
         },
         calibration=None if scaling is None else FittedCalibration(slope=scaling.slope, offset=scaling.offset),
         thresholds=dict(zip(names, cuts.tolist(), strict=True)),
         estimates={
-            name: dict(zip(("precision", "recall", "f1", "positives"), row, strict=True))
-            for name, row in zip(names, columns, strict=True)
+            name: {figure: column[place] for figure, column in figures.items()} for place, name in enumerate(names)
         },
     )
 
 
 def show(found: Thresholds) -> None:
-    """Print thresholds and estimates of every class, and their means."""
-    table = Table("class", "threshold", "positives", "precision", "recall", "F1")
+    """Print thresholds and estimates of every class, which of them are rough guesses, and means."""
+    table = Table("class", "threshold", "seen", "positives", "precision", "recall", "F1")
+    rough = found.details["rough"]
     for column in table.columns[1:]:
         column.justify = "right"
     for name, cut in found.thresholds.items():
         row = found.estimates[name]
         figures = (f"{100 * row[key]:.1f}" for key in ("precision", "recall", "f1"))
-        table.add_row(name, f"{cut:.4f}", f"{row['positives']:.1f}", *figures)
+        mark, seen = "~" if name in rough else "", f"{row['seen']:.0f}" if "seen" in row else ""
+        table.add_row(name, f"{mark}{cut:.4f}", seen, f"{row['positives']:.1f}", *figures)
     rows = [row for row in found.estimates.values() if row["positives"] > 0]
     means = (f"{100 * sum(row[key] for row in rows) / len(rows):.1f}" for key in ("precision", "recall", "f1"))
     table.add_section()
-    table.add_row("mean", "", f"{sum(row['positives'] for row in rows):.1f}", *means)
+    table.add_row("mean", "", "", f"{sum(row['positives'] for row in rows):.1f}", *means)
     console = Console(highlight=False)
     console.print(table)
+    if rough:
+        console.print(
+            f"~ {len(rough)} of {len(found.thresholds)} are rough guesses: fewer than {ROUGH:g} positives seen"
+        )
     console.print("positives, precision, recall and F1 are estimates by the labels that chose, so F1 is optimistic")

@@ -20,7 +20,8 @@ For a threshold t, with estimates :math:`\hat y` of :mod:`plml.thresholds.label_
 One threshold for all classes is chosen on all entries together. A threshold of each class overfits where labels are
 few, so the entries of all classes take part with the weight of a few seen positives, :data:`LEANING`. A seen positive
 counts for :math:`\sum \hat y^2 / \sum \hat y`: 1 where labels are known, k where one of an image's k is seen, and more
-than 1 among candidates, of which many are none. Smoothing the F1 of
+than 1 among candidates, of which many are none. So :math:`(\sum \hat y)^2 / \sum \hat y^2` positives are seen, which is
+how sure P is: Kish's effective sample size. Smoothing the F1 of
 infrequent labels is the idea of Lin and Lin, On the Thresholding Strategy for Infrequent Labels in Multi-label
 Classification, CIKM 2023; here the other classes smooth it, and not a constant.
 
@@ -38,6 +39,7 @@ from plml.thresholds.label_estimates import LabelEstimates
 
 CriterionName = Literal["f1", "lee_liu", "cardinality"]
 Scope = Literal["class", "global"]
+ROUGH = 15.0  # seen positives; a threshold by fewer is a rough guess
 LEANING = 10.0  # seen positives of a class that weigh as much as all classes together
 
 
@@ -49,6 +51,12 @@ class Choice(NamedTuple):
     recall: Tensor  # in [0, 1]; 0 where there are no positives
     f1: Tensor  # in [0, 1]
     positives: Tensor  # estimated number, >= 0
+    seen: Tensor  # seen positives that the threshold goes by, >= 0: those of the class, or of all with one threshold
+
+    @property
+    def rough(self) -> Tensor:
+        """Whether a threshold is a rough guess, (L,) bool: by few positives, or by those of the other classes."""
+        return self.seen < ROUGH
 
 
 class _Curve(NamedTuple):
@@ -94,8 +102,10 @@ def choose_thresholds(
     together = values.sum().clamp(min=0)[None]
     overall = _best(pooled, criterion, together, counted.sum()[None].double())
     cut = overall.expand(len(scores))
+    seen = _seen(values.flatten()).expand(len(scores))
     if scope == "class":
         own = _curve(scores, values, counted)
+        seen = _seen(values)
         leaning *= float((values**2).sum() / values.sum())  # what so many seen positives count for
         share = leaning / together
         at = _at(pooled, own.scores)
@@ -111,7 +121,13 @@ def choose_thresholds(
         torch.where(positives > 0, hits / positives.clamp(min=torch.finfo(torch.float64).tiny), 0.0),
         2.0 * hits / (positives + above).clamp(min=torch.finfo(torch.float64).tiny),
         positives,
+        seen,
     )
+
+
+def _seen(values: Tensor) -> Tensor:
+    """Return how many seen positives estimates (..., N) are worth, (...,): 0 where nothing is estimated positive."""
+    return values.sum(-1).clamp(min=0) ** 2 / (values**2).sum(-1).clamp(min=torch.finfo(torch.float64).tiny)
 
 
 def _curve(scores: Tensor, values: Tensor, counted: Tensor) -> _Curve:

@@ -41,11 +41,13 @@ class Thresholds(Strict):
         fingerprint: of the run's configuration.
         chosen_by: in words; it stands on everything that the thresholds decide.
         uses_truth: whether that looked at labels which the setting does not have.
-        details: criterion, scope, labels, setting, images and the like.
+        details: criterion, scope, labels, setting, images and the like; ``rough`` names the classes whose threshold is
+            a rough guess.
         calibration: what turns logits into the probabilities that the thresholds are on; None: the sigmoid alone.
         thresholds: by class, in column order, in [0, 1]; an image has a class if its probability, computed without
             rounding, is at least so high. 1 is never reached.
-        estimates: precision, recall and F1 of each class by the labels that chose, in [0, 1].
+        estimates: of each class by the labels that chose: precision, recall and F1, in [0, 1]; the number of positives,
+            and how many seen ones the threshold goes by.
     """
 
     format: Literal["plml-thresholds-1"] = "plml-thresholds-1"

@@ -186,6 +186,31 @@ def test_few_labels_lean_on_the_other_classes() -> None:
     assert float(leaning[0]) == float(alone[0])
 
 
+def test_seen_positives_are_counted_whatever_they_count_for() -> None:
+    labels = torch.zeros(60, 3)
+    labels[:20, 0] = 1.0
+    labels[:14, 1] = 1.0
+    everything = torch.ones_like(labels).bool()
+    logits = torch.linspace(3, -3, 60)[:, None].repeat(1, 3)
+    for weight in (1.0, 1.7):
+        choice = choose_thresholds(logits, LabelEstimates(weight * labels, everything))
+        assert choice.seen.tolist() == pytest.approx([20, 14, 0])
+        assert choice.rough.tolist() == [False, True, True]
+    together = choose_thresholds(logits, LabelEstimates(labels, everything), scope="global")
+    assert together.seen.tolist() == [34, 34, 34]
+    assert not together.rough.any()
+
+
+def test_many_candidates_of_which_few_are_positive_are_few_seen_positives() -> None:
+    """35 of 60 are candidates, at a rate of 0.5: 10 positives, known no better than two that are seen."""
+    values = torch.full((60, 1), -1.0)  # (s - a) / (1 - a)
+    values[:35] = 1.0
+    choice = choose_thresholds(torch.linspace(3, -3, 60)[:, None], LabelEstimates(values, values.isfinite()))
+    assert float(choice.positives) == 10
+    assert float(choice.seen) == pytest.approx(10**2 / 60)
+    assert bool(choice.rough)
+
+
 def test_nothing_to_go_by_is_told() -> None:
     logits = torch.zeros(3, 2)
     with pytest.raises(DataError, match="no label of the validation split"):

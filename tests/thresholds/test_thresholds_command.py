@@ -74,6 +74,23 @@ def test_what_chose_is_said_and_stamped(best: Path, tmp_path: Path, capsys: pyte
     assert "not part of the label setting" in capsys.readouterr().out
 
 
+def test_rough_guesses_are_marked(best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = (score_split(best, "val").split.observed == 1).sum(0).tolist()
+    found = choose(best, tmp_path)  # each counts for k
+    assert [row["seen"] for row in found.estimates.values()] == pytest.approx(seen)
+    capsys.readouterr()
+    found = choose(best, tmp_path, "--labels", "clean", "--clean-images", "45")
+    few = [name for name, row in found.estimates.items() if row["positives"] < 15]
+    assert 0 < len(few) < 10
+    assert found.details["rough"] == few
+    shown = capsys.readouterr().out
+    for name, cut in found.thresholds.items():
+        assert (f"~{cut:.4f}" in next(line for line in shown.splitlines() if f" {name} " in line)) == (name in few)
+    assert f"~ {len(few)} of 10 are rough guesses: fewer than 15 positives seen" in shown
+    assert choose(best, tmp_path, "--global").details["rough"] == []
+    assert "rough" not in capsys.readouterr().out
+
+
 def test_as_many_are_predicted_as_there_are(best: Path, tmp_path: Path) -> None:
     """k for each image of which a positive is seen; one of which none is has none."""
     scored = score_split(best, "val")
@@ -219,7 +236,9 @@ def test_the_command_refuses_what_tells_no_share(tmp_path: Path, capsys: pytest.
     assert "--per-class: the declared number of positives does not tell classes apart" in capsys.readouterr().err
     assert not beside(best).exists()
     assert main(["thresholds", str(best), "--global"]) == DONE
-    assert "positives an image, as declared" in read_thresholds(beside(best)).chosen_by
+    declared = read_thresholds(beside(best))
+    assert "positives an image, as declared" in declared.chosen_by
+    assert all("seen" not in row for row in declared.estimates.values())
 
 
 def test_true_cardinalities_are_stamped() -> None:
