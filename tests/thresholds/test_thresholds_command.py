@@ -88,7 +88,7 @@ def test_rough_guesses_are_marked(best: Path, tmp_path: Path, capsys: pytest.Cap
         assert (f"~{cut:.4f}" in next(line for line in shown.splitlines() if f" {name} " in line)) == (name in few)
     assert f"~ {len(few)} of 10 are rough guesses: fewer than 15 positives seen" in shown
     assert choose(best, tmp_path, "--global").details["rough"] == []
-    assert "rough" not in capsys.readouterr().out
+    assert "rough guesses" not in capsys.readouterr().out
 
 
 def test_as_many_are_predicted_as_there_are(best: Path, tmp_path: Path) -> None:
