@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from plml.imcl.completion import complete, known_cross_entropy, squash
-from plml.imcl.pursuit import pursue
+from plml.imcl.pursuit import SAME_IMAGE, apart, pursue
 
 ONE = torch.ones((), dtype=torch.float64)
 
@@ -93,3 +93,17 @@ def test_cross_entropy_is_a_mean_over_known_labels():
     loss = known_cross_entropy(torch.tensor([[0.0, 5.0, 1.0]]), torch.tensor([[1, 0, -1]]))
     assert loss.item() == pytest.approx((math.log(2) + math.log1p(math.e)) / 2)
     assert known_cross_entropy(torch.ones(1, 2), torch.zeros(1, 2)) == 0
+
+
+@pytest.mark.parametrize("copies", [0, 3, 2000])
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_copies_are_found_however_distances_are_computed(copies: int, scale: float) -> None:
+    generator = torch.Generator().manual_seed(copies)
+    features = scale * torch.rand(8, 300, generator=generator)
+    rows = scale * torch.rand(2000, 300, generator=generator)
+    for row in range(copies):  # some exact, some a rounding away, some just another image
+        rows[row] = features[row % 8] + (0.0, 2e-5, 2e-4)[row % 3]
+    subtracted = torch.cdist(features, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    found = apart(features, rows, rows.square().sum(dim=1))
+    assert torch.equal(found, subtracted >= SAME_IMAGE)
+    assert (~found).sum() == sum((0.0, 2e-5, 2e-4)[row % 3] * 300**0.5 < SAME_IMAGE for row in range(copies))
