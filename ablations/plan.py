@@ -1,6 +1,6 @@
 """What a grid has to train: which searches are open, which runs are known, and which of them are done."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -118,14 +118,14 @@ def open_searches(plans: Sequence[CellPlan]) -> dict[int, CellSearch]:
     return {plan.place: plan.search.search for plan in plans if plan.search is not None and plan.waits}
 
 
-def data_configs(grid: Grid) -> list[TrainConfig]:
-    """Return one configuration for each set of examples that cells train on, so that it is decoded before."""
-    found: Mapping[str, TrainConfig] = {}
+def data_configs(grid: Grid) -> list[tuple[TrainConfig, set[str]]]:
+    """Return a configuration for each set of examples and labels that cells train on, and the methods that do."""
+    found: dict[str, tuple[TrainConfig, set[str]]] = {}
     for cell in grid.cells:
         config = cell.config
-        key = repr([config.mode, config.data.name, config.data.options, config.data.root, config.data.image_size])
-        key += repr(config.model.backbone if config.mode != "end_to_end" else "") + repr(config.model.weights)
-        found = {key: config, **found}
+        features = None if config.mode == "end_to_end" else [config.model.backbone, config.model.weights]
+        _, methods = found.setdefault(repr([config.mode, config.data, features]), (config, set()))
+        methods.add(config.method["name"])
     return list(found.values())
 
 

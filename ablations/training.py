@@ -43,8 +43,8 @@ def train(
     resources = grid.config.resources
     cluster = StartingCluster(resources, options.address)
     with cluster.meanwhile():
-        for config in data_configs(grid):
-            prepare_data(config)
+        for config, methods in data_configs(grid):
+            prepare_data(config, methods)
         runs = GridRuns(uri, grid, terminal.warn)
         runs.open()
     stopper = Stopper(terminal.warn)

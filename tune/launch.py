@@ -3,7 +3,7 @@
 import argparse
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -223,7 +223,7 @@ def _train(
 
     cluster = cluster or StartingCluster(study.config.resources, options.address)
     with cluster.meanwhile():
-        prepare_data(study.base)
+        prepare_study_data(study)
         from tune.image_changes import tell_changes, watch_images
 
         images = watch_images(ledger, terminal)
@@ -283,26 +283,45 @@ def fetch_weights(models: Iterable[ModelConfig]) -> None:
             find_weights(model, download=True)
 
 
-def prepare_data(config: TrainConfig) -> None:
-    """Find, check and decode the data once, before workers share it; raises DataError while nothing runs yet."""
+def prepare_study_data(study: Study) -> None:
+    """Prepare the data of a study, and refuse what it holds too little of for a method that would be trained."""
+    searched = any(path.startswith("data.") for path in study.space.paths)  # then what a trial sees is its own
+    prepare_data(study.base, () if searched else study.space.methods)
+
+
+def prepare_data(config: TrainConfig, methods: Collection[str]) -> None:
+    """Find, check and decode the data once, before workers share it.
+
+    Args:
+        config: names the data and the label setting.
+        methods: will be trained on them.
+
+    Raises:
+        DataError: the data cannot be read.
+        ConfigError: the data or the setting lack what a method needs.
+    """
     import torch
 
     if torch.cuda.is_available():
         # In a process of its own: the driver would keep a part of the GPU's memory for as long as it lives.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            pool.submit(load_once, config.tree(), terminal.animated).result()
+            pool.submit(load_once, config.tree(), terminal.animated, methods).result()
     else:
-        load_once(config.tree(), terminal.animated)
+        load_once(config.tree(), terminal.animated, methods)
 
 
-def load_once(tree: dict[str, Any], progress: bool) -> None:
+def load_once(tree: dict[str, Any], progress: bool, methods: Collection[str]) -> None:
     """Load the data of a configuration and let go of it; decoded images and features stay in the cache."""
     from plml.config import make_config
     from plml.data.load import load_bundle
     from plml.device import pick_device
+    from plml.labels import LabelInfo
+    from plml.methods import METHODS
 
     config = make_config(tree)
-    load_bundle(config, device=pick_device(config.device), progress=progress)
+    bundle = load_bundle(config, device=pick_device(config.device), progress=progress)
+    for name in methods:
+        METHODS[name].check(LabelInfo(bundle.train.observed, bundle.expected_positives, bundle.class_names))
     if config.mode == "linear_init":
         stage = config.model_copy(update={"mode": "linear", "linear_init": None})
         load_bundle(stage, device=pick_device(config.device), progress=progress)

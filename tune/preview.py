@@ -16,6 +16,7 @@ from plml.config import TrainConfig, make_config
 from plml.wording import clock
 from tune.execution import Plan, local_resources, make_plan
 from tune.folders import StudyFolder
+from tune.launch import prepare_study_data
 from tune.ranges import Choice
 from tune.space import Dimension, SearchSpace
 from tune.study import Study
@@ -57,21 +58,26 @@ def dry_run(study: Study, folder: StudyFolder, options: argparse.Namespace, cons
     )
     facts.add_row("pruner", config.pruner.name)
     facts.add_row("training", plan.describe())
-    crew = crew_size(study, plan)
+    crew = crew_size(study, study.base, plan)
     if crew > 1:
         facts.add_row("population", f"a worker trains up to {crew} trials at once")
     console.print(facts, soft_wrap=True)
-    console.print(
-        "timing one epoch; images that were never decoded and features never computed are first, and kept for the study"
-    )
-    with console.status("timing one epoch ..."):
-        seconds = time_epoch(study.base, crew)
+    console.print("images that were never decoded and features never computed come first; they are kept for the study")
+    prepare_study_data(study)
+    configs = study.space.by_method()
+    console.print(f"timing one epoch of {'each method' if len(configs) > 1 else 'a trial'}, at the first of its values")
     epochs = study.base.total_epochs * len(config.seeds or [0])
-    total = budget * (epochs * seconds + TRIAL_START_S / crew) / plan.concurrent + RAY_START_S
-    console.print(
-        f"one epoch of a trial took {seconds:.2g} s (base configuration, {study.base.method['name']}); "
-        f"the study takes about {clock(total)} if no trial is pruned"
-    )
+    told: list[str] = []
+    trial = 0.0
+    for method, one in configs.items():
+        with console.status(f"timing one epoch of {method} ({len(told) + 1} of {len(configs)}) ..."):
+            size = crew_size(study, one, plan)
+            seconds = time_epoch(one, size)
+        told.append(f"{method} {seconds:.2g} s")
+        trial += (epochs * seconds + TRIAL_START_S / size) / len(configs)
+    total = budget * trial / plan.concurrent + RAY_START_S
+    console.print(f"one epoch of a trial took: {', '.join(told)}")
+    console.print(f"the study takes about {clock(total)} if no trial is pruned and each method gets as many trials")
     return 0
 
 
@@ -85,12 +91,12 @@ def _begun(folder: StudyFolder) -> str:
     return f"{sum(trial.state in ENDED for trial in trials)} of them done"
 
 
-def crew_size(study: Study, plan: Plan) -> int:
-    """Return how many trials a worker will train at once, if all are like the base configuration."""
+def crew_size(study: Study, config: TrainConfig, plan: Plan) -> int:
+    """Return how many trials a worker will train at once, if all are like ``config``."""
     from plml.population import is_stackable
     from tune.crew_size import crew_limit
 
-    if not is_stackable(study.base):
+    if not is_stackable(config):
         return 1
     share = math.ceil(study.budget() / (2 * plan.concurrent))
     return min(share, crew_limit(study.config, study.budget(), concurrent=plan.concurrent, gpu=plan.gpu))

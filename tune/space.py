@@ -183,6 +183,11 @@ class SearchSpace:
         for value in every if every is not None else dimension.range.probes()[:1]:
             yield from self._extend({**values, dimension.path: value}, place + 1, all_values)
 
+    def by_method(self) -> dict[str, TrainConfig]:
+        """Return for each method one configuration that the study may train: the first value of everything else."""
+        configs = map(self.resolve, self._extend({}, 0, all_values={"method.name"}))
+        return {config.method["name"]: config for config in configs}
+
     def resolve(self, values: Mapping[str, Any]) -> TrainConfig:
         """Return the configuration of a point; raise ConfigError if it cannot be trained."""
         chosen = dict(values)

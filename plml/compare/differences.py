@@ -108,7 +108,7 @@ def class_rows(runs: Sequence[ComparedRun]) -> list[Row]:
 
 def warnings(runs: Sequence[ComparedRun]) -> list[str]:
     """Return why figures of these runs should not be compared, or only with care, a line each."""
-    found = []
+    found: list[str] = []
     for run in runs:
         found += run.damage
         if run.result is None:

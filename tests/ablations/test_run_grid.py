@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -350,6 +351,18 @@ def test_a_grid_in_which_everything_fails_has_its_own_exit_code_and_one_reason(t
     assert trained(tmp_path) == {}
     assert not (tmp_path / "results" / "ablations" / "mine" / "report.md").exists()
     assert [each.info.status for each in mlflow_runs(tmp_path, "run")] == ["FAILED"] * 4
+
+
+def test_a_method_that_lacks_something_is_refused_before_a_training(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "mine.npz", features=generator.random((90, 4)), labels=generator.random((90, 3)) < 0.4)
+    data = {"name": "arrays", "root": "mine.npz", "observation": "single_positive"}
+    factors = {"method.name": ["an", "epr"]}
+    write(tmp_path, base={**GRID["base"], "data": data}, tune_per_cell=None, factors=factors, baseline={})
+    code, out = run(tmp_path, "--grid", "mine.yaml")
+    assert code == 2, out
+    assert "error: method 'epr' needs the expected number of positives an image: set data.expected_positives\n" in out
+    assert trained(tmp_path) == {}
 
 
 def test_searches_that_find_nothing_say_why_and_do_not_ask_to_be_continued(tmp_path: Path) -> None:

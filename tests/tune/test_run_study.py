@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import yaml
@@ -318,12 +320,32 @@ def test_a_smoke_run_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]])
+def test_a_method_that_lacks_something_is_refused_before_a_trial(tmp_path: Path, arguments: list[str]) -> None:
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "mine.npz", features=generator.random((90, 4)), labels=generator.random((90, 3)) < 0.4)
+    base = {
+        "mode": "linear",
+        "epochs": 2,
+        "data": {"name": "arrays", "root": "mine.npz", "observation": "single_positive"},
+    }
+    space = {"method.name": {"type": "categorical", "choices": ["an", "epr"]}}
+    write_study(tmp_path, base=base, search_space=space, points=[])
+    code, out = run(tmp_path, "--study", "small.yaml", *arguments)
+    assert code == 2, out
+    assert "error: method 'epr' needs the expected number of positives an image: set data.expected_positives\n" in out
+    assert list(tmp_path.glob("results/small/trials/*")) == []
+    code, out = run(tmp_path, "--study", "small.yaml", "--set", "data.expected_positives=1.2", "--dry-run")
+    assert code == 0, out
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     write_study(tmp_path)
     code, out = run(tmp_path, "--study", "small.yaml", "--dry-run")
     assert code == 0, out
-    for text in ("optim.lr", "method.name = role", "4 configurations of up to 3 epochs", "one epoch of a trial took"):
+    for text in ("optim.lr", "method.name = role", "4 configurations of up to 3 epochs"):
         assert text in out
+    assert re.search(r"one epoch of a trial took: an [0-9.]+ s, role [0-9.]+ s", out)
     assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 

@@ -75,6 +75,12 @@ def test_a_parameter_exists_only_under_its_condition(conditional: SearchSpace, s
     assert ("method.negative_weight" in values) == (values["method.name"] == "wan")
 
 
+def test_one_configuration_stands_for_each_method(conditional: SearchSpace) -> None:
+    found = conditional.by_method()
+    assert tuple(found) == conditional.methods
+    assert [config.method["name"] for config in found.values()] == list(found)
+
+
 def test_or_zero_draws_exact_zeros_and_positive_values() -> None:
     space = space_of({"optim.weight_decay": CONDITIONAL["optim.weight_decay"]})
     drawn = [draw(space, seed)[0]["optim.weight_decay"] for seed in range(40)]
