@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from plml.arguments import amount, whole
+from plml.installed import require_packages
 
 if TYPE_CHECKING:
     from plml.terminal import Terminal
@@ -96,6 +97,7 @@ def exit_code(run: Callable[[], int], what: str, options: argparse.Namespace) ->
         what: it is: study, promotion, grid.
         options: of the command line; :func:`plml.arguments.add_voice` says how it speaks.
     """
+    require_packages()
     from plml.terminal import terminal
 
     with terminal.speaking(quiet=options.quiet, json=options.events):

@@ -11,6 +11,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
 from plml.arguments import whole  # noqa: E402
+from plml.installed import require_packages  # noqa: E402
 from plml.parsers import Parser  # noqa: E402
 from plml.user_path import user_path  # noqa: E402
 from tune.arguments import address  # noqa: E402
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the status once, or again and again."""
     options = build_parser().parse_args(arguments)
+    require_packages()
     from plml.errors import PlmlError
 
     try:

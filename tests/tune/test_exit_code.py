@@ -3,13 +3,17 @@
 import argparse
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from plml.errors import ConfigError
 from tune.arguments import INTERRUPTED, WRONG_INPUT, exit_code
 
+ROOT = Path(__file__).parents[2]
 OPTIONS = argparse.Namespace(quiet=False, events=False)
 
 
@@ -64,3 +68,20 @@ def test_a_callers_signal_handlers_return(run: Callable[[], int]) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tune/run.py", "--study", "digits"],
+        ["tune/promote.py", "--study", "digits"],
+        ["tune/status.py", "--study", "digits"],
+        ["ablations/run.py", "--grid", "digits_boostlu"],
+    ],
+)
+def test_a_python_without_packages_is_told_which_one_has_them(words: list[str]) -> None:
+    command = [sys.executable, "-S", *words]  # without installed packages
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {sys.executable} does not have plml's packages; `make setup`")
+    assert done.stderr.count("\n") == 1
