@@ -279,8 +279,10 @@ def _run(options: argparse.Namespace, told: Callable[[str], None]) -> int:
         if not is_out_of_memory(error):
             raise
         detail = next(iter(str(error).splitlines()), type(error).__name__)
-        smaller = "a smaller data.image_size or batch (optim.batch_size, --batch-size) needs less"
-        tell(f"error: memory ran out ({detail}); {smaller}")
+        tell(
+            f"error: memory ran out ({detail}); a smaller data.image_size or batch (optim.batch_size, --batch-size) "
+            "needs less"
+        )
         return FAILED
 
 
