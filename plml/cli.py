@@ -8,7 +8,7 @@ from pathlib import Path
 
 from plml import __version__
 from plml.arguments import add_voice, whole
-from plml.deployment_arguments import add_export, add_predict, add_thresholds
+from plml.deployment_arguments import add_decided, add_export, add_predict, add_thresholds
 from plml.examples import EXAMPLES
 from plml.parsers import Parser, add_examples
 
@@ -69,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--groups", type=int, help="also means over so many groups of classes, the rarest first (OpenImages: 5)"
     )
+    add_decided(evaluate)
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
     evaluate.set_defaults(command="evaluate")
 

@@ -1,4 +1,4 @@
-"""Arguments of the commands that apply trained models: predict, thresholds, export. Imports nothing heavy."""
+"""Arguments of what applies trained models: predict, thresholds, export, evaluate. Imports nothing heavy."""
 
 import argparse
 
@@ -79,3 +79,13 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", help="backbone weights, if they lie elsewhere than in training (linear mode)")
     parser.set_defaults(command="export")
+
+
+def add_decided(parser: argparse.ArgumentParser) -> None:
+    """Add what ``plml evaluate`` says about thresholds."""
+    parser.add_argument(
+        "--thresholds",
+        metavar="auto|FILE|P",
+        help="also precision, recall and F1 at thresholds: auto is best.thresholds.json beside the checkpoint; P is "
+        "one probability for all classes",
+    )

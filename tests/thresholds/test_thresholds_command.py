@@ -8,8 +8,10 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score, precision_score, recall_score
 
 from plml.cli import DONE, WRONG_INPUT, main
+from plml.commands.evaluate import decided_metrics
 from plml.config import make_config
 from plml.data.load import load_bundle
 from plml.errors import ConfigError, DataError
@@ -124,6 +126,52 @@ def test_chosen_thresholds_beat_one_half_on_test(best: Path, tmp_path: Path) -> 
     half = threshold_metrics(scored.logits.sigmoid(), scored.split.truth, threshold=0.5)
     assert float(tuned.macro_F1) > float(half.macro_F1) + 10
     assert float(tuned.OF1) > float(half.OF1) + 10
+
+
+def test_evaluate_says_what_thresholds_are_worth(
+    best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Against scikit-learn, on the test split."""
+    found = choose(best, tmp_path, "--calibrate")
+    chosen = str(tmp_path / "chosen.json")
+    scored = score_split(best, "test")
+    truth, decided = (scored.split.truth == 1).int().numpy(), found.decide(scored.logits).int().numpy()
+    capsys.readouterr()
+    assert main(["evaluate", str(best), "--thresholds", chosen, "--json"]) == DONE
+    said = json.loads(capsys.readouterr().out)["thresholds"]
+    assert said["chosen_by"] == found.chosen_by
+    assert said["uses_truth"] is False
+    for name, average in (("OF1", "micro"), ("macro_F1", "macro")):
+        assert said["metrics"][name] == pytest.approx(100 * f1_score(truth, decided, average=average, zero_division=0))
+    precision = precision_score(truth, decided, average="macro", zero_division=0)
+    recall = recall_score(truth, decided, average="macro", zero_division=0)
+    assert said["metrics"]["CF1"] == pytest.approx(100 * 2 * precision * recall / (precision + recall))
+    assert main(["evaluate", str(best), "--thresholds", chosen, "--split", "val"]) == DONE
+    shown = capsys.readouterr().out
+    assert f"at thresholds: {found.chosen_by}" in shown
+    assert "are optimistic here: this split chose them" in shown
+    # At 0.5 they are the figures that are there anyway.
+    assert main(["evaluate", str(best), "--thresholds", "0.5", "--json"]) == DONE
+    half = json.loads(capsys.readouterr().out)
+    assert half["thresholds"]["metrics"].items() <= half["metrics"].items()
+    assert main(["evaluate", str(best), "--json"]) == DONE
+    assert "thresholds" not in json.loads(capsys.readouterr().out)
+
+
+def test_evaluate_refuses_the_thresholds_of_another_checkpoint(
+    best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choose(best, tmp_path)
+    other = tmp_path / "last.pt"
+    other.write_bytes((best.parent / "last.pt").read_bytes())
+    assert main(["evaluate", str(other), "--thresholds", str(tmp_path / "chosen.json")]) == WRONG_INPUT
+    assert "was chosen for another checkpoint" in capsys.readouterr().err
+
+
+def test_figures_of_scores_that_are_no_numbers_are_none() -> None:
+    half = Thresholds(chosen_by="hand", thresholds={"a": 0.5, "b": 0.5})
+    logits, truth = torch.tensor([[1.0, torch.nan], [1.0, -1.0]]), torch.tensor([[1, 0], [1, 1]])
+    assert all(value != value for value in decided_metrics(logits, truth, half, "fixed").values())
 
 
 def test_decisions_are_made_where_single_precision_does_not_tell_probabilities_apart() -> None:
