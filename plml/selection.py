@@ -163,7 +163,9 @@ def _loss(standings: Standings, evidence: Evidence, _: Compat) -> Tensor:
     places = evidence.positive
     target.scatter_reduce_(1, places.rows, places.taken, "amax")
     logits = standings.logits.float()
-    losses = torch.nn.functional.softplus(logits) - logits * target.mT
+    # Not softplus: its last few entries are rounded otherwise than the rest on some processors, and so a model among
+    # others would not have the value that it has alone.
+    losses = -torch.nn.functional.logsigmoid(-logits) - logits * target.mT
     return -row_sums(row_sums(real(losses))) / target.numel()
 
 

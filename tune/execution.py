@@ -59,6 +59,7 @@ class Plan:
         hang_timeout: seconds without a sign of life after which a worker is killed; None: never.
         resources: of a trial, as they were asked for, where the machines may change; None: they do not.
         store: URL under which runs are kept between machines; None: all machines see the study's folder.
+        fits: trials that would fit at once if ``max_concurrent`` did not hold some back.
     """
 
     cpu: int
@@ -70,6 +71,7 @@ class Plan:
     hang_timeout: float | None = None
     resources: ResourcesConfig | None = None
     store: str | None = None
+    fits: int = 0
 
     @property
     def share(self) -> int:
@@ -80,7 +82,10 @@ class Plan:
         """Return the plan in words."""
         gpu = f", {self.gpu:g} GPU" if self.gpu else ", no GPU"
         have = f"{self.cpus:g} CPU" + (f", {self.gpus:g} GPU" if self.gpus else "")
-        return f"{self.concurrent} at once, each {self.cpu} CPU{gpu} (there are {have})"
+        held = (
+            f"; {self.fits} would fit, max_concurrent allows {self.concurrent}" if self.fits > self.concurrent else ""
+        )
+        return f"{self.concurrent} at once, each {self.cpu} CPU{gpu} (there are {have}{held})"
 
 
 def make_plan(
@@ -108,7 +113,7 @@ def make_plan(
         # Ray puts fractions of different devices together.
         fits = min(fits, trials_at_once(gpu, [gpus] if nodes is None else nodes))
     wanted = fits if resources.max_concurrent == "auto" else resources.max_concurrent
-    return Plan(resources.cpu, gpu, max(1, min(wanted, fits)), cpus, gpus, own, resources.hang_timeout)
+    return Plan(resources.cpu, gpu, max(1, min(wanted, fits)), cpus, gpus, own, resources.hang_timeout, fits=fits)
 
 
 def trials_at_once(gpu: float, nodes: Sequence[float]) -> int:

@@ -53,3 +53,11 @@ def test_a_ray_that_cannot_start_is_told_in_a_line(monkeypatch: pytest.MonkeyPat
     told = "Ray cannot start on this machine: The current node timed out during startup"
     with pytest.raises(TroubleError, match=told), ray_cluster(ResourcesConfig(gpu=0)):
         pass
+
+
+def test_a_plan_says_what_holds_trials_back() -> None:
+    assert (
+        make_plan(ResourcesConfig(cpu=1, gpu=0), 8, 0).describe() == "8 at once, each 1 CPU, no GPU (there are 8 CPU)"
+    )
+    held = make_plan(ResourcesConfig(cpu=1, gpu=0, max_concurrent=2), 8, 0).describe()
+    assert held == "2 at once, each 1 CPU, no GPU (there are 8 CPU; 8 would fit, max_concurrent allows 2)"
