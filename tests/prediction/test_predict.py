@@ -203,7 +203,13 @@ def test_ctrl_c_loses_no_row_and_the_same_command_goes_on(best: Path, many: Path
     command = [sys.executable, "-m", "plml", "predict", str(best), str(many), "--batch-size", "1", "--device", "cpu"]
     whole = tmp_path / "whole.csv"
     assert main([*command[3:], "--out", str(whole)]) == FAILED
-    process = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True)
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job ignores it, and its children
+    try:
+        process = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while (part.read_bytes().count(b"\n") if part.exists() else 0) < 6:
         assert time.monotonic() < deadline

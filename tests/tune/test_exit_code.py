@@ -26,7 +26,11 @@ def wrong() -> int:
 
 
 def interrupted() -> int:
-    os.kill(os.getpid(), signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job does not have
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
     return 0
 
 
