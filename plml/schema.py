@@ -113,6 +113,10 @@ def _line(model: type[BaseModel], item: Any, prefix: str) -> str:
         return f"unknown key '{dotted}'{hint}"
     if item["type"] == "missing":
         return f"'{dotted}' is required"
+    if item["type"] in ("model_type", "dict_type"):
+        owner = _owner(model, location)
+        keys = f" of {', '.join(owner.model_fields)}" if owner else ""
+        return f"{dotted} must be a mapping{keys}, got {got!r}"
     rule = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     rule = rule.replace("a valid integer", "an integer").replace("a valid ", "a ")
     if item["type"] == "value_error":

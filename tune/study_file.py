@@ -35,7 +35,16 @@ class ObjectiveConfig(Strict):
         return value
 
 
-class SamplerConfig(Strict):
+class _ByName(Strict):
+    """Options with a name; the name alone stands for its defaults, as ``method: role`` does."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class SamplerConfig(_ByName):
     """How the next point is chosen."""
 
     name: Literal["tpe", "random", "grid", "cmaes", "gp"] = "tpe"
@@ -43,7 +52,7 @@ class SamplerConfig(Strict):
     n_startup_trials: Count = Field(10, description="random trials before tpe, cmaes and gp begin to model")
 
 
-class PrunerConfig(Strict):
+class PrunerConfig(_ByName):
     """When a trial that lags behind is stopped; counted in completed epochs."""
 
     name: Literal["none", "successive_halving", "hyperband", "median", "patient"] = "none"

@@ -11,7 +11,7 @@ import yaml
 
 from plml.errors import ConfigError
 from tune.study import load_study
-from tune.study_file import find_study, parse_duration, read_study_file
+from tune.study_file import PrunerConfig, SamplerConfig, find_study, parse_duration, read_study_file
 
 ROOT = Path(__file__).parents[2]
 STUDY: dict[str, Any] = {
@@ -42,6 +42,8 @@ def test_a_minimal_study_has_sensible_defaults(tmp_path: Path) -> None:
         ({"n_trial": 3}, r"mine.yaml: unknown key 'n_trial'; did you mean 'n_trials'"),
         ({"scheduler": {"name": "asha"}}, r"unknown key 'scheduler'; did you mean 'pruner'"),
         ({"sampler": {"name": "tpee"}}, r"sampler.name must be .*did you mean 'tpe'"),
+        ({"pruner": "mediann"}, r"pruner.name must be .*did you mean 'median'"),
+        ({"resources": "many"}, r"resources must be a mapping of cpu, gpu, .*, got 'many'"),
         ({"pruner": {"name": "median", "min_epoch": 2}}, r"did you mean 'pruner.min_epochs'"),
         ({"pruner": {"name": "patient"}}, r"pruner patient needs patience"),
         ({"objective": {"metric": "test/mAP"}}, r"objective.metric: must be a validation figure"),
@@ -68,6 +70,12 @@ def test_seeds_and_a_searched_seed_exclude_one_another(tmp_path: Path) -> None:
     space = {"seed": {"type": "int", "low": 0, "high": 9}}
     with pytest.raises(ConfigError, match="seeds: the search space varies 'seed'"):
         load_study(write(tmp_path, {**STUDY, "search_space": space, "seeds": [0, 1]}))
+
+
+def test_a_name_alone_stands_for_its_defaults(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, {**STUDY, "sampler": "random", "pruner": "median"}), ["pruner.min_epochs=4"])
+    assert study.config.sampler == SamplerConfig(name="random")
+    assert study.config.pruner == PrunerConfig(name="median", min_epochs=4)
 
 
 def test_assignments_reach_the_base_and_the_study(tmp_path: Path) -> None:
