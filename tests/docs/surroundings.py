@@ -55,8 +55,9 @@ ENDING = 2400  # seconds that a block may take on a busy machine
 
 
 def needs_shared(page: str, blocks: list[Block]) -> bool:
-    """Return whether blocks of a page name real photos, features or weights."""
+    """Return whether blocks of a page, or files of its that they name, name real photos, features or weights."""
     text = "".join(block.text for block in blocks)
+    text += "".join(block.text for block in blocks_of(page) if _file_of(block) and _file_of(block) in text)
     return any(name in text for name in (*SHARED, "VOCdevkit", "photos")) or (
         CONFIGS.get(page) == PHOTOS and "config.yaml" in text
     )
@@ -85,9 +86,14 @@ def furnish(folder: Path, shared: Path | None, page: str) -> None:
 def write_named_yaml(folder: Path, page: str) -> None:
     """Write the YAML of a page that has a file's name."""
     for block in blocks_of(page):
-        _, named, file = block.comment.partition(": ")
-        if block.language == "yaml" and named and block.reason is None:
+        if file := _file_of(block):
             (folder / file).write_text(block.text, encoding="utf-8")
+
+
+def _file_of(block: Block) -> str:
+    """Return the name that a block of YAML has on its page; "" if it has none."""
+    _, _, file = block.comment.partition(": ")
+    return file if block.language == "yaml" and block.reason is None else ""
 
 
 def thin_out(voc: Path, part: Path) -> None:
