@@ -28,7 +28,7 @@ def compose(name: str = "compose.yaml") -> dict[str, Any]:
 
 FILES = ("compose.yaml", "compose.gpu.yaml", "compose.s3.yaml")
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
-OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
+OURS = sorted(name for name, service in SERVICES.items() if service["image"].startswith("localhost/plml:"))
 on_each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
 
 
@@ -152,6 +152,13 @@ def test_git_ignores_the_file_of_secrets() -> None:
     assert asked.returncode == 0
     tracked = subprocess.run(["git", "ls-files", "docker"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "docker/.env\n" not in tracked
+
+
+def test_one_image_is_built_once_and_asked_of_no_registry() -> None:
+    assert [name for name in OURS if "build" in SERVICES[name]] == ["mlflow"]
+    assert {SERVICES[name]["image"] for name in OURS} == {SERVICES["mlflow"]["image"]}
+    assert {name for name in OURS if SERVICES[name]["pull_policy"] != "never"} == {"mlflow"}
+    assert len(OURS) == len(SERVICES) - 1
 
 
 def test_gpus_go_to_one_worker() -> None:
