@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from siege import ROOT, ROWS, STUDY, Siege, print_table
+from siege import ROOT, ROWS, STUDY, Siege, print_figures
 
 # Python imports a module of this name in every process that finds it; it puts a fault into the trainer.
 FAULT = """
@@ -49,7 +49,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was done to studies, and what became of them."""
-    print_table(terminalreporter)
+    print_figures(terminalreporter)
 
 
 @pytest.fixture(scope="session")

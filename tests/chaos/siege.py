@@ -49,12 +49,26 @@ STUDY: dict[str, Any] = {
     "n_trials": TRIALS,
 }
 ROWS: list[tuple[str, int, int, int, int]] = []
+SAID: list[str] = []
+
+
+def print_figures(reporter: pytest.TerminalReporter) -> None:
+    """Print what became of studies, and what was measured, since the last call.
+
+    The tests of one machine, of clusters and of containers share both.
+    """
+    if ROWS:
+        print_table(reporter)
+    if SAID:
+        reporter.section("measured")
+    for line in SAID:
+        reporter.write_line(line)
+    ROWS.clear()
+    SAID.clear()
 
 
 def print_table(reporter: pytest.TerminalReporter) -> None:
-    """Print what was done to studies since the last call, and what became of them."""
-    if not ROWS:
-        return
+    """Print what was done to studies, and what became of them."""
     head = ("fault", "times", "lost", "duplicated", "stuck")
     width = max(len(row[0]) for row in [*ROWS, head])
     reporter.section("faults")
@@ -62,7 +76,6 @@ def print_table(reporter: pytest.TerminalReporter) -> None:
         reporter.write_line(f"{name:{width}}" + "".join(f"{count!s:>12}" for count in counts))
     totals = [sum(column) for column in list(zip(*ROWS, strict=True))[1:]]
     reporter.write_line(f"{'in all':{width}}" + "".join(f"{total:>12}" for total in totals))
-    ROWS.clear()  # the tests of machines, of clusters and of containers share this table
 
 
 @dataclass

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 import pytest
-from siege import STUDY, Siege, print_table
+from siege import SAID, STUDY, Siege, print_figures
 
 from tune.records import counted_trials
 
@@ -36,16 +36,11 @@ for name in $(ip netns list | cut -d' ' -f1 | grep "^$0-"); do
 done
 rm -rf "$1"
 """
-SAID: list[str] = []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was measured, and what became of the studies."""
-    print_table(terminalreporter)
-    if SAID:
-        terminalreporter.section("measured")
-    for line in SAID:
-        terminalreporter.write_line(line)
+    print_figures(terminalreporter)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from siege import STUDY, Siege, print_table
+from siege import SAID, STUDY, Siege, print_figures
 
 from tune.records import counted_trials
 
@@ -26,16 +26,11 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker" / "compose.yaml"
 IMAGE = "localhost/plml:cpu"
 BUILD_S, HEALTHY_S = 3600.0, 600.0
-SAID: list[str] = []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was measured, and what became of the studies."""
-    print_table(terminalreporter)
-    if SAID:
-        terminalreporter.section("measured")
-    for line in SAID:
-        terminalreporter.write_line(line)
+    print_figures(terminalreporter)
 
 
 def run(*command: str, timeout: float = 600.0, check: bool = True, **options: Any) -> str:
