@@ -275,7 +275,7 @@ def test_a_run_that_is_gone_from_the_store_is_trained_again_alone(finished: tupl
 
 
 def test_an_interrupted_grid_goes_on(tmp_path: Path) -> None:
-    base = {**GRID["base"], "mode": "end_to_end", "epochs": 3, "data": {**GRID["base"]["data"]}}
+    base = {**GRID["base"], "mode": "end_to_end", "epochs": 10, "data": {**GRID["base"]["data"]}}
     factors = {"method.name": ["an", "role"]}
     write(tmp_path, base=base, tune_per_cell=None, factors=factors, label_draws=[1200], baseline={})
     process = start(tmp_path, "--grid", "mine.yaml")
