@@ -4,6 +4,7 @@ Only the driver writes, so what a lost answer leaves open can be looked up after
 whether a state was set, before the connection broke.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from plml.tracking_uri import without_password
@@ -58,6 +59,8 @@ class PatientStorage(BaseStorage):
         self._newest: dict[int, int] = {}  # by study: the last trial that was there or was created
         self._hurry = hurry
         self._away = self._gave_up = False
+        # It prints statements of a query that it then tries in another way; whoever is away is told of below.
+        logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)
 
     def patiently(self, call: Callable[[], Any], landed: Callable[[], Any] | None = None) -> Any:
         """Return ``call()``, asked again while the database is away.
@@ -161,10 +164,15 @@ class PatientStorage(BaseStorage):
 
 def absence(error: BaseException) -> str | None:
     """Return why the database does not answer now, one line; None if it does and ``error`` is about something else."""
-    if isinstance(error, StorageInternalError):
-        error = error.__cause__ or error
-    if isinstance(error, PoolTimeoutError):
-        return "no connection comes free"
-    if not isinstance(error, DBAPIError) or isinstance(error, DataError | IntegrityError | ProgrammingError):
-        return None
-    return " ".join(str(error.orig).split())[:200]
+    link: BaseException | None = error
+    # What broke first is behind what Optuna and SQLAlchemy said next: after a lost connection Optuna tries a query in
+    # the same transaction once more, and is told of the transaction only.
+    while isinstance(link, StorageInternalError | SQLAlchemyError):
+        if isinstance(link, PoolTimeoutError):
+            return "no connection comes free"
+        if isinstance(link, DataError | IntegrityError | ProgrammingError):
+            return None
+        if isinstance(link, DBAPIError):
+            return " ".join(str(link.orig).split())[:200]
+        link = link.__cause__ or link.__context__
+    return None

@@ -40,10 +40,10 @@ class Postgres:
             shutil.chown(folder, self.user)
         self._do("initdb", "-D", str(folder / "data"), "-U", "plml", "--auth=trust", "-N")
         self.control("start")
-        for database in ("ledger", "second", "tracking"):  # Optuna and MLflow do not share one
-            self._do("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "plml", database)
 
     def url(self, database: str) -> str:
+        """Return the address of a new database; Optuna and MLflow do not share one, and no two tests do."""
+        self._do("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "plml", database)
         return f"postgresql+psycopg2://plml@127.0.0.1:{self.port}/{database}"
 
     def control(self, action: str, *how: str) -> None:
@@ -76,7 +76,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 
 def test_the_database_is_restarted_and_goes_away(besiege: Besiege, postgres: Postgres) -> None:
-    siege = besiege(options=("--storage", postgres.url("ledger")), tracking=postgres.url("tracking"))
+    siege = besiege(options=("--storage", postgres.url("restarted")), tracking=postgres.url("restarted_mlflow"))
     process = siege.start()
     for place in (1, 2, 3):
         siege.wait(place * siege.total // 6, process)
@@ -92,7 +92,7 @@ def test_the_database_is_restarted_and_goes_away(besiege: Besiege, postgres: Pos
 
 
 def test_two_output_folders_share_one_database(besiege: Besiege, postgres: Postgres) -> None:
-    options = ("--storage", postgres.url("second"))
+    options = ("--storage", postgres.url("shared"))
     first = besiege(options=options)
     process = first.start()
     first.wait(3, process)
@@ -106,7 +106,7 @@ def test_two_output_folders_share_one_database(besiege: Besiege, postgres: Postg
 
 def test_a_driver_on_postgres_is_killed(besiege: Besiege, postgres: Postgres) -> None:
     siege = besiege(
-        changes={"n_trials": 4}, options=("--storage", postgres.url("postgres")), tracking=postgres.url("tracking")
+        changes={"n_trials": 4}, options=("--storage", postgres.url("killed")), tracking=postgres.url("killed_mlflow")
     )
     for _ in range(2):
         process = siege.start()

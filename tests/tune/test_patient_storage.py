@@ -1,6 +1,7 @@
 """A database that is away is waited for, and what it did before its answer was lost is not done again."""
 
 import contextlib
+import logging
 import sqlite3
 import threading
 import time
@@ -12,7 +13,8 @@ import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError, OperationalError, PendingRollbackError
 
 from tune.patient_storage import PatientStorage, absence
 from tune.trouble import TroubleError
@@ -114,6 +116,35 @@ def test_a_locked_database_is_waited_for_and_told_once(
     assert said[1].endswith("answers again")
 
 
+@pytest.mark.parametrize("table", ["trials", "trial_values", "trial_user_attributes"])
+def test_a_connection_lost_in_the_middle_of_a_reading_is_waited_for(
+    storage: PatientStorage, table: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna asks again in the transaction that broke; SQLAlchemy then speaks of the transaction only."""
+    study = optuna.create_study(storage=storage)
+    study.ask()
+    left = [1]
+
+    def lose(cursor: Any, statement: str, parameters: Any, context: Any) -> None:
+        if f"FROM {table}" in statement and left[0]:
+            left[0] -= 1
+            raise sqlite3.OperationalError("server closed the connection unexpectedly")
+
+    def as_lost(context: Any) -> None:
+        context.is_disconnect = True
+
+    engine = storage.inner._backend.engine  # type: ignore[attr-defined]
+    monkeypatch.setattr(logging.getLogger("optuna"), "propagate", True)  # caplog sees it
+    event.listen(engine, "do_execute", lose)
+    event.listen(engine, "handle_error", as_lost)
+    with caplog.at_level(logging.WARNING):
+        assert [trial.state for trial in study.get_trials()] == [TrialState.RUNNING]
+    assert left == [0]
+    assert not caplog.records
+    study.tell(0, 1.0)
+    assert study.best_value == 1.0
+
+
 def test_patience_ends(tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tune.patient_storage.PAUSES_S", (0.01,))
     storage = PatientStorage(f"sqlite:///{tmp_path}/study.db", said.append, patience_s=0.1)
@@ -161,3 +192,7 @@ def test_what_is_no_absence_is_raised(storage: PatientStorage) -> None:
         storage.patiently(broken)
     assert absence(ValueError("no")) is None
     assert absence(away("gone")) == "gone"
+    follows = PendingRollbackError("the transaction is invalid")
+    assert absence(follows) is None
+    follows.__context__ = IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed"))
+    assert absence(follows) is None
