@@ -82,7 +82,8 @@ def check_machines(site: Site) -> None:
     for each in ready:
         try:
             trouble = ray.get(each)
-        except ray.exceptions.NodeDiedError:  # it went meanwhile; whatever comes later is looked at by its workers
+        # It went meanwhile, or had gone and Ray did not know yet. Whatever comes later is looked at by its workers.
+        except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
             continue
         except ray.exceptions.RayError as error:
             lines = [line for line in str(error).splitlines() if line.strip()]

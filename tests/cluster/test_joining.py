@@ -105,10 +105,10 @@ def test_clusters_that_cannot_be_used(cluster: Any, march: March, bare_python: s
     assert "(10.99.0.2) does not see the study's folder" in said
     assert str(siege.where.path) in said
     assert not list(siege.where.path.glob("trials/*"))
-    cluster.machines[1].kill()
 
-    # What the second machine lacks is the project; the folder it sees now.
+    # What the third machine lacks is the project; the folder it sees. The second is dead, and Ray does not know it yet.
     cluster.add(cpus=2, python=bare_python)
+    cluster.machines[1].kill()
     assert siege.run() == 0, siege.out()
     siege.check("machines that have only the environment", 0)
     assert cluster.machines[2].address in {tags["plml.node"] for tags in siege.tags()}
