@@ -97,7 +97,7 @@ def seed_coverage(runs: int, replicates: int, seed: int = 0) -> tuple[float, flo
         values = generator.normal(size=runs).tolist()
         found = [crossed({(i, 0): v for i, v in enumerate(values)}).interval(), bootstrap_interval(values)]
         hits += [interval is not None and interval[0] <= 0 <= interval[1] for interval in found]
-    return tuple(hits / replicates)  # type: ignore[return-value]
+    return tuple(hits / replicates)
 
 
 def image_coverage(

@@ -149,7 +149,7 @@ class ClassicRun:
         taught = truth if self.loss in ON_TRUE_LABELS else observed
         estimates = self.estimates(index) if self.loss == "role" else None
         loss = classic_loss(self.loss, probability, taught, expected=self.expected, estimates=estimates)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
 
 
@@ -176,7 +176,7 @@ def random_labels(count: int, classes: int, seed: int) -> tuple[Labels, Labels]:
 def random_features(sizes: dict[str, int], dim: int, classes: int) -> dict[str, tuple[NDArray[np.float32], ...]]:
     """Return ``{split: (features, truth, observed)}`` in which the labels can be learned from the features."""
     directions = np.random.default_rng(0).standard_normal((classes, dim)).astype(np.float32)
-    made = {}
+    made: dict[str, tuple[NDArray[np.float32], ...]] = {}
     for seed, (name, count) in enumerate(sizes.items(), start=1):
         truth, observed = random_labels(count, classes, seed)
         noise = np.random.default_rng(seed + 100).standard_normal((count, dim)).astype(np.float32)

@@ -12,9 +12,10 @@ the published rates are taken: 3.35 TB/s, 67 TFLOP/s in fp32, 494 in TF32 and 98
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -166,13 +167,13 @@ def square_product_rate(device: str, *, at_least: float) -> float:
     return 2 * size**3 / seconds_each(on_device(lambda: one @ two, device), at_least=at_least)
 
 
-def on_device(work: object, device: str) -> object:
+def on_device(work: Callable[[], Any], device: str) -> Callable[[], Any]:
     """Return ``work`` with a wait for the device after it."""
     if device != "cuda":
         return work
 
     def waited() -> None:
-        work()  # type: ignore[operator]
+        work()
         torch.cuda.synchronize()
 
     return waited

@@ -63,7 +63,10 @@ def make_bundle(data: Data) -> Bundle:
             observed=torch.from_numpy(np.where(observed == 1, POSITIVE, UNKNOWN).astype(np.int8)),
         )
     names = tuple(f"class {number}" for number in range(CLASSES))
-    return Bundle("random features", names, **splits, expected_positives=1.5, flip=False, digest="random features")
+    return Bundle(
+        "random features", names, splits["train"], splits["val"], splits["test"],
+        expected_positives=1.5, flip=False, digest="random features",
+    )  # fmt: skip
 
 
 def trainers(

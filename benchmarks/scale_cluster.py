@@ -7,6 +7,7 @@ Ray, ledger, scheduler, pruner and MLflow are the real ones; GPUs are logical, a
 """
 
 import argparse
+import logging
 import os
 import shutil
 import statistics
@@ -64,11 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def drive_study(folder: Path, options: argparse.Namespace) -> None:
     """Be the driver: the real one, but for the trials and a Ray that counts GPUs that are not there."""
     import ray
-    from rich.console import Console
 
     import tune.worker
     from benchmarks.stand_in import stand_in
     from plml.config import make_config
+    from plml.terminal import Terminal
     from tune.driving import drive
     from tune.execution import ENVIRONMENT, LOOPBACK, Plan
     from tune.expansion import build_space
@@ -100,11 +101,11 @@ def drive_study(folder: Path, options: argparse.Namespace) -> None:
         os.environ.setdefault(key, value)
     ray.init(
         address="local", num_cpus=options.gpus, num_gpus=options.gpus, include_dashboard=False, log_to_driver=False,
-        logging_level="ERROR", object_store_memory=2**27,
+        logging_level=logging.ERROR, object_store_memory=2**27,
     )  # fmt: skip
     tune.worker.ray_trial = stand_in  # what the driver sends to the workers
     progress = StudyProgress(
-        Console(stderr=True, quiet=True), metric="selection/best", mode="max", total=options.trials,
+        Terminal(stderr=True, quiet=True), metric="selection/best", mode="max", total=options.trials,
         concurrent=options.gpus, epochs=options.epochs,
     )  # fmt: skip
     began: dict[str, float] = {}

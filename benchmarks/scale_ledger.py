@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(folder: Path, sizes: Sequence[int]) -> list[Stage]:
     """Fill a ledger and look at it at each of the sizes."""
     filled = Trials(folder, make_study("s", "random", "none", sizes[-1]))
-    stages, times = [], []
+    stages: list[Stage] = []
+    times: list[float] = []
     print("  trials   a trial, ms   opening, s   TPE's draw, ms   journal, MiB   memory, MiB")  # noqa: T201
     for size in sizes:
         while len(times) < size:

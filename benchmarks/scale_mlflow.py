@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def write(uri: str, run: str, seconds: float) -> list[float]:
     """Tell epochs for so long; return how long each took."""
-    logger, times = RunLogger(uri, run, timeout_s=60), []
+    logger = RunLogger(uri, run, timeout_s=60)
+    times: list[float] = []
     logger.log(EpochReport(0, {"selection/best": 0.0}, time.time()))  # connects
     end = time.perf_counter() + seconds
     while (began := time.perf_counter()) < end:

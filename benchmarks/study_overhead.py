@@ -287,7 +287,8 @@ def measure(scratch: Path, options: argparse.Namespace) -> list[Figure]:
     write_features(features, QUICK_SIZES if options.quick else SIZES)
     times: list[Times] = []
     spent: dict[str, list[float]] = {"population": [], "one by one": []}
-    alone_s, stock_s = [], []
+    alone_s: list[tuple[float, int]] = []
+    stock_s: list[tuple[float, int]] = []
     for _ in range(options.rounds):
         times.append(plml_study(scratch, features, options))
         for kind, values in spent.items():
@@ -310,9 +311,9 @@ def measure(scratch: Path, options: argparse.Namespace) -> list[Figure]:
     figures += [alone(f"{name}, {part}", "s", [getattr(t, part) for t in times]) for part in ("start", "closing")]
     figures += [alone(f"bare loop, {kind}", "s", values) for kind, values in spent.items()]
     each = [value / trials for value in steady]
-    for other, values in (("Optuna alone, one process", alone_s), ("stock Ray Tune with OptunaSearch", stock_s)):
-        if values:
-            a_trial = [spent_s / count for spent_s, count in values]
+    for other, rounds in (("Optuna alone, one process", alone_s), ("stock Ray Tune with OptunaSearch", stock_s)):
+        if rounds:
+            a_trial = [spent_s / count for spent_s, count in rounds]
             figures.append(compared(f"{name}, a trial", "s", each, other, a_trial, smaller_is_better=True))
             figures.append(alone(f"{other}, a trial", "s", a_trial))
     for study in options.shipped:

@@ -42,7 +42,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 LABEL_SEED = 1200
 WAYS: list[tuple[str, str, CriterionName, Scope]] = [
-    (f"{labels}, {criterion}, {scope}", labels, criterion, scope)  # type: ignore[misc]
+    (f"{labels}, {criterion}, {scope}", labels, criterion, scope)
     for labels in ("observed", "as if complete", "clean")
     for criterion in ("cardinality", "f1", "lee_liu")
     for scope in ("class", "global")
