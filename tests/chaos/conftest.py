@@ -42,6 +42,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.workeroutput["faults"] = ROWS
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_testnodedown(node: Any) -> None:
     """Take the part of a worker that has ended."""
     ROWS.extend(tuple(row) for row in getattr(node, "workeroutput", {}).get("faults", []))
