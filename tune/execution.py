@@ -252,7 +252,8 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
     name = f"launch-{uuid.uuid4().hex}"  # never used twice, whatever the clock says: Tune would mix two launches' files
     site = _site(plan, folder.parent, name)
     limiter = ConcurrencyLimiter(source, plan.concurrent)
-    callbacks: list[Callback] = [Vigil(source, stopper, plan.hang_timeout, leave)]
+    vigil = Vigil(source, stopper, plan.hang_timeout, leave)
+    callbacks: list[Callback] = [vigil]
     if plan.store is not None:
         callbacks.insert(0, Pulse(source, site))
     if plan.resources is not None:
@@ -278,7 +279,8 @@ def run_trials(source: "TrialSource", plan: Plan, folder: Path, stopper: Stopper
     )
     try:
         if not stopper.asked():
-            _fit(tuner, folder, stopper)
+            with vigil.relaunch.watching(stopper.asked, stopper.deadline):
+                _fit(tuner, folder, stopper)
     finally:
         site.witness.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)

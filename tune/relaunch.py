@@ -7,7 +7,9 @@ ledger has everything, so the shortest way on is a new start.
 import math
 import os
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import psutil
@@ -18,6 +20,8 @@ from tune.stopping import DEADLINE
 KEEPERS = ("gcs_server", "raylet")
 MOST = 5  # starts over in a row, without a trial that ended in between
 COUNTER = "PLML_RELAUNCHES"
+LOOK_EVERY_S = 1.0
+GRACE_S = 20.0  # for an orderly start over; Ray ends the process a minute after its own processes died
 
 
 class Relaunch:
@@ -25,6 +29,7 @@ class Relaunch:
 
     def __init__(self) -> None:
         self._count = int(os.environ.get(COUNTER, "0"))
+        self._once = threading.Lock()
         children = [(child.name(), child) for child in psutil.Process().children()]
         # After a new start those that died before are still there as zombies.
         self._keepers = [(name, child) for name, child in children if name in KEEPERS and _lives(child)]
@@ -35,6 +40,33 @@ class Relaunch:
             if not _lives(keeper):
                 return name
         return None
+
+    @contextmanager
+    def watching(self, stopped: Callable[[], bool], deadline: float, grace_s: float = GRACE_S) -> Iterator[None]:
+        """Within the block, start over also if the thread that should waits for a Ray that no longer answers.
+
+        What was being trained then stays open, as after SIGKILL, and is put back by the new start.
+
+        Args:
+            stopped: whether somebody has asked for the end.
+            deadline: of the launch's time budget.
+            grace_s: time for an orderly start over, in seconds from the death.
+        """
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(LOOK_EVERY_S):
+                dead = self.dead()
+                if dead and not over.wait(grace_s):
+                    self.now(dead, again=not stopped(), deadline=deadline)
+
+        watcher = threading.Thread(target=watch, name="watch over Ray", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
 
     def note_progress(self) -> None:
         """A trial ended: what dies next is the first."""
@@ -48,6 +80,7 @@ class Relaunch:
             again: False: somebody has asked for the end, so it is the end.
             deadline: of the launch's time budget, which holds for the new start too.
         """
+        self._once.acquire()  # whoever comes second waits for the end of this process
         sys.stdout.flush()
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # where one died, others follow

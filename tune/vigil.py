@@ -37,7 +37,7 @@ class Vigil(Callback):
         self, source: TrialSource, stopper: Stopper, hang_timeout: float | None, leave: Callable[[], None]
     ) -> None:
         self.source, self.stopper, self.hang_timeout, self.leave = source, stopper, hang_timeout, leave
-        self._relaunch = Relaunch()
+        self.relaunch = Relaunch()
         self._seen: dict[str, tuple[object, float]] = {}  # by Ray trial: the last sign, and when it was new
         self._look_at = self._listen_at = 0.0
         self._watched, self._last = 0.0, time.monotonic()  # seconds of watching
@@ -52,9 +52,9 @@ class Vigil(Callback):
         if now < self._look_at:
             return
         self._look_at = now + LOOK_EVERY_S
-        if dead := self._relaunch.dead():
+        if dead := self.relaunch.dead():
             self.leave()
-            self._relaunch.now(dead, again=not self.stopper.asked(), deadline=self.stopper.deadline)
+            self.relaunch.now(dead, again=not self.stopper.asked(), deadline=self.stopper.deadline)
         running = [trial for trial in trials if trial.status == Trial.RUNNING]
         if self.stopper.asked() and not running:
             self.stopper.end()  # what waits for a place never gets one
@@ -76,7 +76,7 @@ class Vigil(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note that things go on."""
         del iteration, trials, info
-        self._relaunch.note_progress()
+        self.relaunch.note_progress()
         _forget_statistics(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

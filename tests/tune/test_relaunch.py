@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-    import os, subprocess, sys, time
+    import math, os, subprocess, sys, time
     sys.path.insert(0, {root!r})
     from tune.relaunch import COUNTER, Relaunch
 
@@ -23,6 +23,14 @@ SCRIPT = """
     if "progress" in sys.argv:
         relaunch.note_progress()
         print("left", relaunch._count)
+        sys.exit(0)
+    if "blocked" in sys.argv:
+        with relaunch.watching(lambda: "stopped" in sys.argv, math.inf, grace_s=0.5):
+            time.sleep(600)  # as a call of Ray that never returns
+    if "ended" in sys.argv:
+        with relaunch.watching(lambda: False, math.inf, grace_s=2):
+            time.sleep(1.5)  # until the death is seen
+        time.sleep(2)
         sys.exit(0)
     if "stopped" in sys.argv:
         relaunch.now(relaunch.dead(), again=False)
@@ -39,7 +47,7 @@ def script(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("how", ["zombie", "reaped"])
+@pytest.mark.parametrize("how", ["zombie", "reaped", "blocked"])
 def test_it_starts_over_five_times_and_then_ends_as_interrupted(script: Path, how: str) -> None:
     done = subprocess.run(
         [sys.executable, str(script), how, "--fresh", "--yes"], capture_output=True, text=True, timeout=60, check=False
@@ -62,10 +70,17 @@ def test_progress_begins_the_count_anew(script: Path) -> None:
     assert done.stdout.splitlines()[-1] == "left 0"
 
 
-def test_a_launch_that_was_to_stop_does_not_start_over(script: Path) -> None:
+def test_nothing_starts_over_once_ray_is_not_needed(script: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(script), "stopped"], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(script), "ended"], capture_output=True, text=True, timeout=60, check=True
     )
+    assert len(done.stdout.splitlines()) == 1
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("how", [["stopped"], ["blocked", "stopped"]])
+def test_a_launch_that_was_to_stop_does_not_start_over(script: Path, how: list[str]) -> None:
+    done = subprocess.run([sys.executable, str(script), *how], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 4
     assert len(done.stdout.splitlines()) == 1
     assert "nothing is lost" in done.stderr
