@@ -133,6 +133,20 @@ def test_ray_itself_is_killed(besiege: Besiege, chance: random.Random, name: str
     siege.check(f"SIGKILL of Ray's {name}", times)
 
 
+def test_ray_is_killed_while_the_driver_waits_for_its_answer(besiege: Besiege) -> None:
+    """The driver's own thread never hears of it: a call of Ray keeps it until Ray ends the process."""
+    siege = besiege()
+    process = siege.start()
+    siege.wait(3, process)
+    keeper = siege.keeper(process, "gcs_server")
+    keeper.suspend()
+    time.sleep(6)  # Tune asks it for the cluster's resources, and waits
+    keeper.kill()
+    siege.wait_until(lambda: "Ray's gcs_server died; starting again" in siege.out(), process)
+    assert siege.finish(process) == 0, siege.out()
+    siege.check("Ray's gcs_server stopped, then SIGKILL", 1)
+
+
 def test_ctrl_c_once_ends_epochs_and_twice_ends_at_once(besiege: Besiege, chance: random.Random) -> None:
     siege = besiege()
     for _ in range(2):
