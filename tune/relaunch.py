@@ -20,7 +20,7 @@ from tune.stopping import DEADLINE
 KEEPERS = ("gcs_server", "raylet")
 MOST = 5  # starts over in a row, without a trial that ended in between
 COUNTER = "PLML_RELAUNCHES"
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 1.0  # at Ray's processes
 GRACE_S = 20.0  # for an orderly start over; Ray ends the process a minute after its own processes died
 
 

@@ -13,11 +13,9 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from plml.heartbeat import last_beat
-from tune.relaunch import Relaunch
+from tune.relaunch import LOOK_EVERY_S, Relaunch
 from tune.stopping import Stopper
 from tune.trial_source import TrialSource
-
-LOOK_EVERY_S = 1.0  # at Ray's processes; at heartbeats, which are files that others may share, more seldom
 
 
 class Vigil(Callback):
@@ -60,7 +58,7 @@ class Vigil(Callback):
             self.stopper.end()  # what waits for a place never gets one
         if self.hang_timeout is None or now < self._listen_at:
             return
-        self._listen_at = now + min(30.0, self.hang_timeout / 20)
+        self._listen_at = now + min(30.0, self.hang_timeout / 20)  # heartbeats are files, which others may share
         self._seen = {trial.trial_id: self._news_of(trial) for trial in running}
         for trial in running:
             silent = self._watched - self._seen[trial.trial_id][1]
